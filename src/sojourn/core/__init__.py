@@ -1,0 +1,46 @@
+"""The nouns.  Imports nothing but the standard library and numpy."""
+
+from sojourn.core.environment import (
+    Action,
+    Environment,
+    LegalActions,
+    Observation,
+    Oracle,
+    Restorable,
+    StateKey,
+    Transition,
+)
+from sojourn.core.episode import Episode, EpisodeGroup
+from sojourn.core.message import (
+    Image,
+    Message,
+    Part,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    assistant,
+    system,
+    tool,
+    user,
+)
+from sojourn.core.outcome import (
+    ContextFull,
+    Failure,
+    FailureKind,
+    InfrastructureError,
+    Reward,
+    StopReason,
+    named,
+    total,
+)
+from sojourn.core.task import Split, Task, TaskSource
+from sojourn.core.trajectory import ROOT, Context, Floats, Ints, Kind, Renderer, Span, TrajectoryTree
+
+__all__ = [
+    "ROOT", "Action", "Context", "ContextFull", "Environment", "Episode", "EpisodeGroup", "Failure", "FailureKind", "Floats",
+    "Image", "InfrastructureError", "Ints", "Kind", "LegalActions", "Message", "Observation", "Oracle", "Part", "Renderer",
+    "Restorable", "Reward", "Role", "Span", "Split", "StateKey", "StopReason", "Task", "TaskSource", "Text", "ToolCall",
+    "ToolResult", "ToolSpec", "TrajectoryTree", "Transition", "assistant", "named", "system", "tool", "total", "user",
+]  # fmt: skip

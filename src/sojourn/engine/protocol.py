@@ -1,0 +1,64 @@
+"""What every engine does: continue a token sequence, and say how likely each token was.
+
+An engine sees token ids only.  The trajectory tree, messages and tools are not its business, so that the local engine, vLLM and
+an HTTP gateway are exchangeable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from sojourn.core import Floats, Ints
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingParams:
+    """How to sample one completion."""
+
+    max_tokens: int = 256
+    """Tokens at most.  Raise it when completions are cut (`stop="length"`)."""
+    temperature: float = 1.0
+    """Divides the logits.  0 is greedy; higher is more varied."""
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of tokens with this probability mass; 1 keeps all."""
+    min_p: float = 0.0
+    """Keep tokens at least this likely relative to the likeliest; 0 keeps all."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the completion; the tokens that complete one are kept."""
+    seed: int = 0
+    """The request's own randomness: the same seed and context give the same tokens, whoever else is in the batch."""
+    allowed: tuple[tuple[int, ...], ...] | None = None
+    """If given, the completion is one of these token sequences; log-probabilities are renormalised over what is legal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A sampled continuation.
+
+    tokens: shape (n,), with the end-of-turn token or the tokens of the stop text, if one ended it.
+    logprobs: shape (n,), natural log, of the distribution that was sampled from (after temperature, truncation, constraints).
+    version: of the weights that sampled the last token.
+    """
+
+    tokens: Ints
+    logprobs: Floats
+    stop: Literal["stop", "length"]
+    version: int = 0
+
+
+class Engine(Protocol):
+    """Tokens in, tokens out.  Raises `ContextFull` when there is no room and `InfrastructureError` when it broke."""
+
+    @property
+    def max_context(self) -> int:
+        """Tokens that a context may hold, completion included."""
+        ...
+
+    async def sample(self, tokens: Ints, params: SamplingParams) -> Completion: ...
+
+    async def score(self, tokens: Ints) -> Floats:
+        """Log-probability of each token given those before it, shape (n,); the first is 0."""
+        ...

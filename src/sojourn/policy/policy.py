@@ -1,0 +1,56 @@
+"""A policy handle: which engine answers, how messages become tokens, how text becomes an action, how to sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sojourn.core import Action, Context, ContextFull, Kind, Renderer, Span, assistant
+from sojourn.engine import Engine, SamplingParams
+from sojourn.rendering.protocols import ActionProtocol
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who acts.  `trainable` is False for a frozen partner: its tokens are recorded but never trained."""
+
+    name: str
+    engine: Engine
+    renderer: Renderer
+    protocol: ActionProtocol
+    sampling: SamplingParams = SamplingParams()
+    trainable: bool = True
+
+    async def act(self, context: Context, *, seed: int, anchor: object = None) -> tuple[Context, Action]:
+        """Sample one action after `context`; returns the child context and what was said.
+
+        Raises `ContextFull` if the engine has no room for another token.
+        """
+        prompt = context.prompted()
+        tokens = prompt.tokens
+        room = self.engine.max_context - len(tokens)
+        if room < 1:
+            raise ContextFull(f"context of {len(tokens)} tokens, policy '{self.name}' holds {self.engine.max_context}")
+        params = replace(
+            self.sampling,
+            max_tokens=min(self.sampling.max_tokens, room),
+            stop=(*self.sampling.stop, *self.protocol.stop),
+            seed=seed,
+        )
+        completion = await self.engine.sample(tokens, params)
+        text = self.renderer.decode(completion.tokens.tolist())
+        action = self.protocol.parse(text)
+        span = Span(
+            prompt.span,
+            completion.tokens,
+            Kind.ACTION,
+            logprobs=completion.logprobs,
+            policy=self.name,
+            version=completion.version,
+            turn=prompt.turn,
+            agent=context.agent,
+            message=assistant(text, action.calls),
+            anchor=anchor,
+            temperature=params.temperature,
+            allowed=params.allowed,
+        )
+        return prompt.acted(span, assistant(text, action.calls)), action
