@@ -1,0 +1,255 @@
+"""The local engine: samples from a Hugging Face model in this process, sharing its parameters with the learner.
+
+Every step runs the new tokens of all running requests as one flat row through the model: the next token of some, the fresh
+observation of others, the shared beginning of a group once.  Requests join and leave at any step; there is no barrier.  Keys and
+values stay in the store until the weights change, so a later turn computes only what is new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sojourn.core import ContextFull, Floats, InfrastructureError, Ints
+from sojourn.engine.attention import attach, using
+from sojourn.engine.cache import Cache, Segment, Shape, Slot, common_prefix
+from sojourn.engine.plan import EnginePlan, Piece
+from sojourn.engine.protocol import Completion, SamplingParams
+from sojourn.engine.sampling import restrict, sample, uniform
+
+COMPUTE_ONCE = 4
+"""A beginning of at least this many tokens that waiting requests have in common is computed once."""
+ATTEND_ONCE = 48
+"""From this length on it is also attended once for all of them; shorter ones are copied."""
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    """One sampling request on its way.  `tokens` is context and completion so far; `stored` of them are in the slot."""
+
+    prompt: int
+    tokens: list[int]
+    params: SamplingParams
+    future: asyncio.Future[Completion]
+    slot: Slot | None = None
+    logprobs: list[float] = field(default_factory=list)
+    text: str = ""
+
+    @property
+    def sampled(self) -> list[int]:
+        return self.tokens[self.prompt :]
+
+
+class LocalEngine:
+    """Continuous batching over a Hugging Face causal language model.
+
+    model: used as it is; its parameters may be trained between samples, then call `update`.
+    max_batch: requests that run at once.  Raise it for throughput while memory lasts; others wait.
+    max_context: tokens of a context, completion included.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_batch: int = 64, max_context: int = 1024
+    ) -> None:
+        attach(model)
+        config = model.config.get_text_config()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.version = 0
+        self._max_context = min(max_context, config.max_position_embeddings)
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        shape = Shape(config.num_hidden_layers, kv_heads, dim, model.dtype, model.device)
+        self._cache = Cache(shape, max_batch, self._max_context)
+        self._group = heads // kv_heads
+        self._windows = windows_of(model)
+        self._ends = end_tokens(model, tokenizer)
+        self._waiting: list[_Request] = []
+        self._running: list[_Request] = []
+        self._task: asyncio.Task[None] | None = None
+        self._pieces: dict[int, str] = {}
+        self.sampled_tokens = 0
+        self.computed_tokens = 0
+
+    @property
+    def max_context(self) -> int:
+        return self._max_context
+
+    async def sample(self, tokens: Ints, params: SamplingParams) -> Completion:
+        """See `Engine.sample`."""
+        if len(tokens) >= self._max_context:
+            raise ContextFull(f"a context of {len(tokens)} tokens, the engine holds {self._max_context}")
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Request(len(tokens), tokens.tolist(), params, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return await future
+
+    async def score(self, tokens: Ints) -> Floats:
+        """See `Engine.score`.  One forward pass, at temperature 1."""
+        if len(tokens) > self._max_context:
+            raise ContextFull(f"a context of {len(tokens)} tokens, the engine holds {self._max_context}")
+        segment = Cache(self._cache.shape, 0, self._max_context).new_segment(tokens, None)
+        logits = self._forward([Piece(segment, 0, len(tokens), 0)], tokens.tolist(), list(range(len(tokens) - 1)))
+        target = torch.from_numpy(tokens[1:])[:, None]
+        scores = logits.log_softmax(-1).gather(1, target)[:, 0]
+        return np.concatenate([np.zeros(1, np.float32), scores.numpy().astype(np.float32)])
+
+    def update(self, version: int) -> None:
+        """The shared weights have changed: what was computed with the old ones is forgotten."""
+        self.version = version
+        self._cache.clear()
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting or self._running:
+                self._drop_cancelled()
+                self._step()
+                for _ in range(4):  # let finished requests ask again before the next step
+                    await asyncio.sleep(0)
+        except Exception as error:  # every waiter hears of it, and the engine can go on
+            broken = InfrastructureError(f"local engine: {error!r}")
+            broken.__cause__ = error
+            for request in self._waiting + self._running:
+                if not request.future.done():
+                    request.future.set_exception(broken)
+            for slot in self._cache.slots:
+                slot.busy = False
+            self._waiting, self._running = [], []
+
+    def _drop_cancelled(self) -> None:
+        for request in [r for r in self._running if r.future.done()]:
+            self._running.remove(request)
+            request.slot.busy = False
+        self._waiting = [r for r in self._waiting if not r.future.done()]
+
+    def _step(self) -> None:
+        """Admit who fits, run one forward pass, sample a token for each running request."""
+        pieces, ids = [], []
+        for segment in self._admit():
+            pieces.append(Piece(segment, len(ids), len(segment), segment.start))
+            ids += segment.path[segment.start :].tolist()
+        rows = []
+        for request in self._running:
+            slot, new = request.slot, request.tokens[request.slot.length :]
+            pieces.append(Piece(slot, len(ids), len(new), slot.length))
+            slot.extend(np.asarray(new))
+            ids += new
+            rows.append(len(ids) - 1)
+            self._cache.reserve(slot.length - slot.start)
+        logits = self._forward(pieces, ids, rows)
+        if not self._running:
+            return
+        logits = restrict(logits, [r.params for r in self._running], [self._legal(r) for r in self._running])
+        tokens, logprobs = sample(logits, [uniform(r.params.seed, len(r.logprobs)) for r in self._running])
+        for request, token, logprob in zip(list(self._running), tokens.tolist(), logprobs.tolist(), strict=True):
+            self._append(request, token, logprob)
+
+    def _forward(self, pieces: Sequence[Piece], ids: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
+        """Logits (len(rows), V) in float32 of the flat tokens `rows`."""
+        self.computed_tokens += len(ids)
+        positions = [p for piece in pieces for p in range(piece.past, piece.past + piece.count)]
+        plan = EnginePlan(self._cache, pieces, self._group, self._windows)
+        with using(plan), torch.no_grad():
+            output = self.model(
+                input_ids=torch.tensor([ids], device=self.model.device),
+                position_ids=torch.tensor([positions], device=self.model.device),
+                use_cache=False,
+                logits_to_keep=torch.tensor(rows, dtype=torch.long, device=self.model.device),
+            )
+        return output.logits[0].float()
+
+    def _append(self, request: _Request, token: int, logprob: float) -> None:
+        request.tokens.append(token)
+        request.logprobs.append(logprob)
+        self.sampled_tokens += 1
+        stop = token in self._ends
+        if request.params.stop:
+            longest = max(map(len, request.params.stop))
+            request.text = request.text[-longest:] + self._piece(token)
+            stop = stop or any(text in request.text for text in request.params.stop)
+        if request.params.allowed is not None:
+            stop = not self._legal(request)
+        if stop or len(request.logprobs) >= request.params.max_tokens:
+            self._running.remove(request)
+            request.slot.busy = False
+            if not request.future.done():
+                request.future.set_result(
+                    Completion(
+                        np.asarray(request.sampled, np.int64),
+                        np.asarray(request.logprobs, np.float32),
+                        "stop" if stop else "length",
+                        self.version,
+                    )
+                )
+
+    def _legal(self, request: _Request) -> list[int] | None:
+        """Ids that continue one of the allowed sequences; empty when one is complete."""
+        if request.params.allowed is None:
+            return None
+        done = request.sampled
+        return sorted({s[len(done)] for s in request.params.allowed if len(s) > len(done) and list(s[: len(done)]) == done})
+
+    def _piece(self, token: int) -> str:
+        if token not in self._pieces:
+            self._pieces[token] = self.tokenizer.decode([token])
+        return self._pieces[token]
+
+    def _admit(self) -> list[Segment]:
+        """Give waiting requests a slot each; returns the segments that this step must fill, parents first.
+
+        What new requests have in common goes into segments first; those requests then wait for the next step.
+        """
+        free = sum(not slot.busy for slot in self._cache.slots)
+        chosen, later = self._waiting[:free], self._waiting[free:]
+        matches = [self._cache.match(np.asarray(r.tokens)) for r in chosen]
+        fresh = [r for r, match in zip(chosen, matches, strict=True) if match.source is None]
+        filled: list[Segment] = []
+        held = self._share(fresh, filled)
+        for request in chosen:
+            if request not in held:
+                request.slot = self._cache.claim(self._cache.match(np.asarray(request.tokens)), ATTEND_ONCE)
+                self._running.append(request)
+        self._waiting = [r for r in chosen if r in held] + later
+        return filled
+
+    def _share(self, requests: Sequence[_Request], filled: list[Segment]) -> set[_Request]:
+        """Make segments of what several requests begin with in common, as a tree: all of them, then those that go on alike.
+        Returns the requests that wait for a segment."""
+        if len(requests) < 2:
+            return set()
+        tokens = [np.asarray(r.tokens) for r in requests]
+        length = min(min(common_prefix(tokens[0], t) for t in tokens[1:]), min(map(len, tokens)) - 1)
+        parent = self._cache.segment_for(tokens[0][:length])
+        held: set[_Request] = set()
+        if length - (len(parent.path) if parent else 0) >= COMPUTE_ONCE:
+            filled.append(self._cache.new_segment(tokens[0][:length], parent))
+            held = set(requests)
+        branches: dict[int, list[_Request]] = {}
+        for request, ids in zip(requests, tokens, strict=True):
+            branches.setdefault(int(ids[length]), []).append(request)
+        if len(branches) > 1:
+            for branch in branches.values():
+                held |= self._share(branch, filled)
+        return held
+
+
+def windows_of(model: PreTrainedModel) -> list[int | None]:
+    """The sliding windows that the model's layers use; None stands for full attention."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ["full_attention"]
+    return [None] + ([config.sliding_window] if "sliding_attention" in kinds else [])
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Ids that end a turn: the generation config's and the tokenizer's."""
+    config = getattr(model, "generation_config", None)
+    listed = getattr(config, "eos_token_id", None)
+    ids = [listed] if isinstance(listed, int) else list(listed or [])
+    return frozenset([*ids, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else ids)

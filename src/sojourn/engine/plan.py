@@ -1,0 +1,204 @@
+"""How the tokens of one engine step attend.
+
+A step runs the new tokens of many contexts as one flat row.  Each *piece* of it belongs to a slot or to a segment that is being
+filled.  In every layer the plan first stores the new keys and values, then attends: the private stretches of all short pieces in
+one batch, each shared segment once for all contexts that begin with it, and joins the parts by their log-normalisers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sojourn.engine.attention import attend, bias_of, merge
+from sojourn.engine.cache import Cache, Segment, Slot, chain
+
+LONG = 48
+"""A piece longer than this is attended alone: padding others to its length would cost more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Tokens [first, first + count) of the flat row: positions [past, past + count) of `owner`."""
+
+    owner: Slot | Segment
+    first: int
+    count: int
+    past: int
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Short slot pieces, padded to `width` tokens.  rows: slots attended; flat: their tokens in the flat row; row, column: where
+    each token sits in the padded block; bias: (rows, 1, width * heads per key head, private length)."""
+
+    slots: Tensor
+    dense: bool
+    width: int
+    length: int
+    flat: Tensor
+    row: Tensor
+    column: Tensor
+    bias: dict[int | None, Tensor]
+
+
+class EnginePlan:
+    """One step's attention over `cache` for `pieces`; `group` query heads share a key head; `windows` are the sliding windows that
+    the model's layers use (None for full attention)."""
+
+    def __init__(self, cache: Cache, pieces: Sequence[Piece], group: int, windows: Sequence[int | None]) -> None:
+        self.cache = cache
+        self.group = group
+        self.windows = windows
+        slots = [piece for piece in pieces if isinstance(piece.owner, Slot)]
+        self.alone = [p for p in pieces if isinstance(p.owner, Segment) or p.count > LONG]
+        short = [p for p in slots if p.count <= LONG]
+        self.buckets = [
+            self._bucket(chosen)
+            for chosen in ([p for p in short if p.count == 1], [p for p in short if p.count > 1])
+            if chosen
+        ]
+        self.shared = self._shared(short)
+        self.filling = [p for p in pieces if isinstance(p.owner, Segment)]
+        self.stored = torch.tensor([i for p in slots for i in range(p.first, p.first + p.count)], dtype=torch.long)
+        self.store_slot = torch.tensor([p.owner.index for p in slots for _ in range(p.count)], dtype=torch.long)
+        self.store_at = torch.tensor(
+            [i - p.owner.start for p in slots for i in range(p.past, p.past + p.count)], dtype=torch.long
+        )
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+        self._store(layer, key, value)
+        kv_heads, tokens, dim = key.shape
+        grouped = query.view(kv_heads, self.group, tokens, dim).permute(2, 0, 1, 3)
+        out = torch.empty(tokens, kv_heads, self.group, dim, dtype=query.dtype)
+        lse = torch.empty(tokens, kv_heads, self.group, dtype=torch.float32)
+        for piece in self.alone:
+            span = slice(piece.first, piece.first + piece.count)
+            out[span] = self._attend_alone(layer, piece, grouped[span], scale, window)
+        for bucket in self.buckets:
+            part = self._attend_private(layer, bucket, grouped, scale, window)
+            if len(bucket.flat) == tokens:
+                out, lse = part
+            else:
+                out[bucket.flat], lse[bucket.flat] = part
+        for segment, flat, biases in self.shared:
+            part = self._attend_shared(layer, segment, grouped, flat, scale, biases.get(window))
+            if len(flat) == tokens:
+                out, lse = merge((out, lse), part)
+            else:
+                out[flat], lse[flat] = merge((out[flat], lse[flat]), part)
+        return out.reshape(tokens, kv_heads * self.group, dim)
+
+    def _store(self, layer: int, key: Tensor, value: Tensor) -> None:
+        cache = self.cache
+        for piece in self.filling:
+            span = slice(piece.first, piece.first + piece.count)
+            piece.owner.keys[layer] = key[:, span]
+            piece.owner.values[layer] = value[:, span]
+        if len(self.stored):
+            whole = len(self.stored) == key.shape[1]
+            for buffer, new in ((cache.keys, key), (cache.values, value)):
+                new = new if whole else new[:, self.stored]
+                buffer[layer][self.store_slot, :, self.store_at] = new.transpose(0, 1)
+
+    def _attend_alone(self, layer: int, piece: Piece, query: Tensor, scale: float, window: int | None) -> Tensor:
+        """A long piece or a segment: over its whole past, query (n, kv_heads, group, d)."""
+        owner, end = piece.owner, piece.past + piece.count
+        if isinstance(owner, Slot):
+            past, n = chain(owner.base), end - owner.start
+            last = (self.cache.keys[layer, owner.index, :, :n], self.cache.values[layer, owner.index, :, :n])
+        else:
+            past, last = chain(owner.parent), (owner.keys[layer], owner.values[layer])
+        keys = torch.cat([s.keys[layer] for s in past] + [last[0]], 1)[None]
+        values = torch.cat([s.values[layer] for s in past] + [last[1]], 1)[None]
+        position = torch.arange(piece.past, end)
+        visible = _visible(position[:, None], torch.arange(end)[None], window)
+        bias = bias_of(visible.repeat_interleave(self.group, 0), query.dtype)[None, None]
+        n, kv_heads, group, dim = query.shape
+        flat = query.permute(1, 0, 2, 3).reshape(1, kv_heads, n * group, dim)
+        return attend(flat, keys, values, scale, bias)[0].view(kv_heads, n, group, dim).permute(1, 0, 2, 3)
+
+    def _attend_private(
+        self, layer: int, bucket: _Bucket, grouped: Tensor, scale: float, window: int | None
+    ) -> tuple[Tensor, Tensor]:
+        _, kv_heads, group, dim = grouped.shape
+        keys, values = self.cache.keys[layer, :, :, : bucket.length], self.cache.values[layer, :, :, : bucket.length]
+        if bucket.dense:
+            keys, values = keys[: len(bucket.slots)], values[: len(bucket.slots)]
+        else:
+            keys, values = keys[bucket.slots], values[bucket.slots]
+        query = torch.zeros(len(bucket.slots), kv_heads, bucket.width, group, dim, dtype=grouped.dtype)
+        query[bucket.row, :, bucket.column] = grouped[bucket.flat]
+        out, lse = attend(query.flatten(2, 3), keys, values, scale, bucket.bias[window])
+        return (
+            out.unflatten(2, (bucket.width, group))[bucket.row, :, bucket.column],
+            lse.unflatten(2, (bucket.width, group))[bucket.row, :, bucket.column],
+        )
+
+    def _attend_shared(
+        self, layer: int, segment: Segment, grouped: Tensor, flat: Tensor, scale: float, bias: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        whole = len(flat) == len(grouped)
+        query = grouped if whole else grouped[flat]
+        n, kv_heads, group, dim = query.shape
+        query = query.permute(1, 0, 2, 3).reshape(1, kv_heads, n * group, dim)
+        out, lse = attend(query, segment.keys[layer][None], segment.values[layer][None], scale, bias[0] if bias else None)
+        if bias:
+            lse = lse.masked_fill(bias[1], -torch.inf)
+        return out.view(kv_heads, n, group, dim).permute(1, 0, 2, 3), lse.view(kv_heads, n, group).permute(1, 0, 2)
+
+    def _bucket(self, pieces: Sequence[Piece]) -> _Bucket:
+        highest = max(p.owner.index for p in pieces) + 1
+        width = max(p.count for p in pieces)
+        dense = width == 1 and 2 * len(pieces) >= highest
+        slots = list(range(highest)) if dense else [p.owner.index for p in pieces]
+        row_of = {slot: row for row, slot in enumerate(slots)}
+        length = max(p.past + p.count - p.owner.start for p in pieces)
+        start = torch.zeros(len(slots), dtype=torch.long)
+        position = torch.zeros(len(slots), width, dtype=torch.long)  # idle rows and padding see position 0 only
+        flat, row, column = [], [], []
+        for p in pieces:
+            r = row_of[p.owner.index]
+            start[r] = p.owner.start
+            position[r] = p.past
+            position[r, : p.count] = torch.arange(p.past, p.past + p.count)
+            flat += range(p.first, p.first + p.count)
+            row += [r] * p.count
+            column += range(p.count)
+        biases = {}
+        for window in self.windows:
+            visible = _visible(position[:, :, None], start[:, None, None] + torch.arange(length), window)
+            biases[window] = bias_of(visible.repeat_interleave(self.group, 1), self.cache.shape.dtype)[:, None]
+        index = torch.tensor([flat, row, column])
+        return _Bucket(torch.tensor(slots), dense, width, length, *index, biases)
+
+    def _shared(self, pieces: Sequence[Piece]) -> list[tuple[Segment, Tensor, dict[int | None, tuple[Tensor, Tensor]]]]:
+        """For each shared segment: the flat tokens that see it, and for windows that cut it, the bias and which rows it empties."""
+        users: dict[int, list[Piece]] = defaultdict(list)
+        segments: dict[int, Segment] = {}
+        for piece in pieces:
+            for segment in chain(piece.owner.base):
+                segments[id(segment)] = segment
+                users[id(segment)].append(piece)
+        result = []
+        for key, segment in segments.items():
+            flat = torch.tensor([i for p in users[key] for i in range(p.first, p.first + p.count)])
+            position = torch.tensor([i for p in users[key] for i in range(p.past, p.past + p.count)])
+            biases = {}
+            for window in self.windows:
+                if window is not None and int(position.max()) - window >= segment.start:
+                    keys = torch.arange(segment.start, len(segment.path))
+                    visible = _visible(position[:, None], keys[None], window).repeat_interleave(self.group, 0)
+                    biases[window] = (bias_of(visible, self.cache.shape.dtype)[None, None], ~visible.any(1))
+            result.append((segment, flat, biases))
+        return result
+
+
+def _visible(query: Tensor, key: Tensor, window: int | None) -> Tensor:
+    """Causal, and within the sliding window: `key` may be seen from `query` (positions)."""
+    return (key <= query) if window is None else (key <= query) & (key > query - window)
+

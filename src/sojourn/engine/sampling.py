@@ -1,0 +1,83 @@
+"""From logits to a token and its exact log-probability.
+
+One uniform number per token, a function of the request's seed and the token's index alone, inverted through the cumulative
+distribution: no random state, so a request samples the same tokens whoever shares its batch.  The log-probability is that of the
+distribution that was really sampled: after temperature, truncation and constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sojourn.engine.protocol import SamplingParams
+
+_MASK = (1 << 64) - 1
+
+
+def uniform(seed: int, index: int) -> float:
+    """A uniform number in [0, 1) from (seed, index).  [splitmix64; Steele, Lea and Flood 2014]"""
+    z = (seed * 0x9E3779B97F4A7C15 + (index + 1) * 0xD1B54A32D192ED03) & _MASK
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = ((z ^ (z >> shift)) * factor) & _MASK
+    return ((z ^ (z >> 31)) >> 11) / (1 << 53)
+
+
+def restrict(logits: Tensor, params: Sequence[SamplingParams], legal: Sequence[Sequence[int] | None] | None = None) -> Tensor:
+    """Turn logits (B, V), in place, into those of the distributions that are sampled: constraint, temperature, then top-k, min-p
+    and top-p, each over what the one before left.  Temperature 0 is greedy: the likeliest token gets all the mass.
+
+    legal: for each row the ids that may come, or None for all.
+    """
+    for row, ids in enumerate(legal or ()):
+        if ids is not None:
+            kept = logits[row, list(ids)].clone()
+            logits[row].fill_(-torch.inf)
+            logits[row, list(ids)] = kept
+    for row, p in enumerate(params):
+        if p.temperature not in (0, 1):
+            logits[row] /= p.temperature
+        if p.temperature == 0 or p.top_k or p.top_p < 1 or p.min_p > 0:
+            logits[row] = _truncate(logits[row], p)
+    return logits
+
+
+def _truncate(logits: Tensor, p: SamplingParams) -> Tensor:
+    k = 1 if p.temperature == 0 else p.top_k
+    values, order = logits.sort(descending=True, stable=True)
+    keep = torch.ones_like(values, dtype=torch.bool)
+    if k:
+        keep[k:] = False
+    if p.min_p > 0:
+        keep &= values >= values[0] + np.log(p.min_p)
+    if p.top_p < 1:
+        mass = values.masked_fill(~keep, -torch.inf).softmax(-1)
+        keep &= mass.cumsum(-1) - mass < p.top_p
+    return torch.full_like(logits, -torch.inf).scatter_(0, order, values.masked_fill(~keep, -torch.inf))
+
+
+def sample(logits: Tensor, uniforms: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Draw one token a row by inversion.
+
+    logits: (B, V), float32, -inf where forbidden.  uniforms: B numbers in [0, 1).
+    Returns tokens (B,) and their log-probabilities (B,).  The sum runs over blocks first: exact enough in float32 for a
+    vocabulary of hundreds of thousands, and one pass over memory.
+    """
+    rows, vocabulary = logits.shape
+    lse = logits.logsumexp(-1, keepdim=True)
+    block = 256
+    blocks = -(-vocabulary // block)
+    mass = torch.zeros(rows, blocks * block, dtype=logits.dtype, device=logits.device)
+    torch.exp(torch.sub(logits, lse, out=mass[:, :vocabulary]), out=mass[:, :vocabulary])
+    per_block = mass.view(rows, blocks, block).sum(-1, dtype=torch.float64).cumsum(-1)
+    target = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)[:, None] * per_block[:, -1:]
+    chosen = torch.searchsorted(per_block, target, right=True).clamp_(max=blocks - 1)
+    before = torch.where(chosen > 0, per_block.gather(1, (chosen - 1).clamp_(min=0)), 0.0)
+    inside = mass.view(rows, blocks, block)[torch.arange(rows, device=logits.device), chosen[:, 0]].double()
+    offset = torch.searchsorted(inside.cumsum(-1), target - before, right=True)
+    last = block - 1 - (inside.flip(-1) > 0).int().argmax(-1, keepdim=True)
+    tokens = (chosen * block + torch.minimum(offset, last))[:, 0]
+    return tokens, logits.gather(1, tokens[:, None])[:, 0] - lse[:, 0]
