@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sojourn.core.outcome import Failure, FailureKind
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -50,11 +52,20 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answered.  `error` is True when the call failed through the caller's fault and the text says why."""
+    """What a tool answered.  `error` is True when the call failed through the caller's fault and the text says why.
+
+    kind: of an error: the caller's fault (MODEL), or the tool time that the task allows was used up (BUDGET).
+    """
 
     name: str
     text: str
     error: bool = False
+    kind: FailureKind = FailureKind.MODEL
+
+    @property
+    def failure(self) -> Failure | None:
+        """The error as a failure of the episode, for `Transition.failures`; None if the call went well."""
+        return Failure(self.kind, f"tool '{self.name}'", self.text) if self.error else None
 
     def message(self) -> Message:
         return Message("tool", (Text(self.text),), name=self.name)

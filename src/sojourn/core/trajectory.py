@@ -63,6 +63,11 @@ class Span:
     allowed: tuple[tuple[int, ...], ...] | None = None
 
 
+class HistoryRewritten(ValueError):
+    """Raised by `Renderer.extend` when the chat template writes earlier messages differently now that others follow (it removes
+    the thinking of earlier turns, say).  The context then goes on in a new root; see `Context.observe`."""
+
+
 class Renderer(Protocol):
     """Messages to tokens, append-only.  `sojourn.rendering.ChatRenderer` is the implementation."""
 
@@ -74,7 +79,7 @@ class Renderer(Protocol):
         self, history: Sequence[Message], tools: Sequence[ToolSpec], new: Sequence[Message], last_token: int | None
     ) -> list[int]:
         """Tokens that `new` adds after `history`.  `last_token` is the last sampled id when `history` ends with an action (the
-        template's end-of-turn is added only if the policy did not sample it), else None."""
+        template's end-of-turn is added only if the policy did not sample it), else None.  Raises `HistoryRewritten`."""
         ...
 
     def answer_prompt(self, history: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
@@ -189,10 +194,18 @@ class Context:
         return last.turn + (last.kind == Kind.ACTION)
 
     def observe(self, *messages: Message) -> Context:
-        """The context after the world said `messages`."""
-        ids = self.renderer.extend(self.messages, self.tools, messages, self._last_sampled())
+        """The context after the world said `messages`: a child, or a new root linked to this context where the chat template
+        rewrites what was there."""
+        try:
+            ids = self.renderer.extend(self.messages, self.tools, messages, self._last_sampled())
+        except HistoryRewritten:
+            return self.rewrite(self.messages + messages)
         child = self._observation(ids, messages[-1] if messages else None)
         return replace(child, messages=self.messages + messages)
+
+    def rewrite(self, messages: Sequence[Message]) -> Context:
+        """A new context on `messages` with this one's tools and agent, linked to this one."""
+        return self.tree.new_context(messages, renderer=self.renderer, tools=self.tools, agent=self.agent, source=self)
 
     def prompted(self) -> Context:
         """The context with the assistant's turn opened; what a policy samples from."""

@@ -1,0 +1,1 @@
+"""Checks that any implementation of credit and objectives can be held against."""

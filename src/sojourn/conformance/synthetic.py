@@ -1,0 +1,111 @@
+"""Small episode groups written down by hand: what the checks and the tests feed to credit.
+
+>>> example = group([Script([Turn(2), Turn(1)], final=1.0), Script([Turn(3)])])
+>>> len(example.episodes), [len(episode.actions) for episode in example.episodes]
+(2, [2, 1])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sojourn.core import (
+    ROOT,
+    Episode,
+    EpisodeGroup,
+    Failure,
+    FailureKind,
+    Kind,
+    Message,
+    Span,
+    StopReason,
+    Task,
+    ToolCall,
+    TrajectoryTree,
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One action of `tokens` tokens and the observation after it.
+
+    rewrite: start a new context, rewritten from the one before.  linked: whether that context remembers its source.
+    on_observation: pay `reward` on the observation instead of the action.
+    """
+
+    tokens: int = 1
+    reward: float | dict[str, float] = 0.0
+    anchor: Hashable = None
+    observation: int = 2
+    rewrite: bool = False
+    linked: bool = True
+    on_observation: bool = False
+    calls: int = 0
+    agent: str = "agent"
+    policy: str = "actor"
+
+
+@dataclass(frozen=True)
+class Script:
+    """One episode: a chain of turns, or a tree of them (a `Sequence` of `Script` as the last turn's branches)."""
+
+    turns: Sequence[Turn]
+    final: float = 0.0
+    stop: StopReason = StopReason.TERMINATED
+    failed: bool = False
+    success: bool | None = None
+    branches: Sequence[Script] = field(default=())
+
+
+def group(scripts: Sequence[Script], *, key: str = "g", seed: int = 0) -> EpisodeGroup:
+    """An episode group with random token ids and log-probabilities."""
+    tree = TrajectoryTree()
+    built = EpisodeGroup(key, Task(key), tree)
+    draw = np.random.default_rng(seed)
+    prompt = tree.observe(Span(ROOT, np.arange(3), Kind.OBSERVATION))
+    for number, script in enumerate(scripts):
+        episode = Episode(f"{key}/{number}", built.task, tree, stop=script.stop)
+        _play(episode, script, prompt, draw)
+        if script.final:
+            episode.reward = {"final": script.final}
+        if script.failed:
+            episode.failures = [Failure(FailureKind.INFRASTRUCTURE, "test", "broke")]
+        if script.success is not None:
+            episode.info["success"] = script.success
+        built.episodes.append(episode)
+    return built
+
+
+def _play(episode: Episode, script: Script, start: int, draw: np.random.Generator) -> None:
+    last = start
+    for turn in script.turns:
+        last = _turn(episode, turn, last, draw)
+    for branch in script.branches:
+        _play(episode, branch, last, draw)
+
+
+def _turn(episode: Episode, turn: Turn, last: int, draw: np.random.Generator) -> int:
+    tree = episode.tree
+    if turn.rewrite:
+        last = tree.observe(Span(ROOT, draw.integers(0, 99, 3), Kind.OBSERVATION, source=last if turn.linked else None))
+    reward = {"reward": turn.reward} if isinstance(turn.reward, float | int) else dict(turn.reward)
+    reward = {name: value for name, value in reward.items() if value}
+    action = Span(
+        last,
+        draw.integers(0, 99, turn.tokens),
+        Kind.ACTION,
+        logprobs=-draw.random(turn.tokens).astype(np.float32),
+        policy=turn.policy,
+        agent=turn.agent,
+        turn=len(tree.actions(last)),
+        anchor=turn.anchor,
+        message=Message("assistant", calls=(ToolCall("tool"),) * turn.calls),
+        reward={} if turn.on_observation else reward,
+    )
+    episode.actions.append(tree.add(action))
+    world = Span(episode.actions[-1], draw.integers(0, 99, turn.observation), Kind.OBSERVATION)
+    world.reward = reward if turn.on_observation else {}
+    return tree.add(world)

@@ -1,0 +1,39 @@
+"""Credit: rewards to per-token advantages.  numpy in, numpy out; one family a file.
+
+Every estimator is called as `credit(columns) -> advantage_T`, one float64 for each action token; most are frozen dataclasses.
+"""
+
+from sojourn.credit.baselines import GPG, GivenBaseline, MaxRL, OptimalTokenBaseline, opo
+from sojourn.credit.columns import Columns, Credit
+from sojourn.credit.compose import GDPO, Bounded, EntropyBonus, PositiveOnly, Sum, Then, TokenReturns, Whiten
+from sojourn.credit.dense import Distillation, KlInReward
+from sojourn.credit.filters import (
+    Band,
+    DynamicSampling,
+    Filter,
+    Overlong,
+    ResampleOnCorrect,
+    TopVariance,
+    Valid,
+    ZeroSignal,
+    keep,
+)
+from sojourn.credit.gae import BiLevelGae, Gae, value_targets
+from sojourn.credit.group import GroupRelative, Normaliser, dr_grpo, grpo, rloo
+from sojourn.credit.pairs import action_pairs, episode_pairs
+from sojourn.credit.passk import PassK, PassKBest
+from sojourn.credit.reading import columns
+from sojourn.credit.replay import Replay
+from sojourn.credit.steps import GiGPO, StepRelative, singleton_share
+from sojourn.credit.tree import LeafRelative, TreePO, TreeRPO
+from sojourn.credit.turns import MTGRPO, ProcessRewards
+from sojourn.credit.vtrace import VTrace
+
+__all__ = [
+    "GDPO", "GPG", "MTGRPO", "Band", "BiLevelGae", "Bounded", "Columns", "Credit", "Distillation", "DynamicSampling",
+    "EntropyBonus", "Filter", "Gae", "GiGPO", "GivenBaseline", "GroupRelative", "KlInReward", "LeafRelative", "MaxRL",
+    "Normaliser", "OptimalTokenBaseline", "Overlong", "PassK", "PassKBest", "PositiveOnly", "ProcessRewards", "Replay",
+    "ResampleOnCorrect", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace", "Valid",
+    "Whiten", "ZeroSignal", "action_pairs", "columns", "dr_grpo", "episode_pairs", "grpo", "keep", "opo", "rloo",
+    "singleton_share", "value_targets",
+]  # fmt: skip

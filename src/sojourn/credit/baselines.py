@@ -1,0 +1,111 @@
+"""Other baselines: what is subtracted from a return, when it is not the plain mean of the group.
+
+OPO      b = sum l_i R_i / sum l_i                                [arXiv 2505.23585, eq. 9]
+ReMax    b = return of the greedy rollout                         [arXiv 2310.10505, eq. 4]
+GPG      A = alpha (R - mean) / f, alpha = B / (samples in groups with spread)   [arXiv 2504.02546, eq. 6]
+MaxRL    A = (R - mean) / mean                                    [arXiv 2602.02710]
+OTB      b_t = sum_i G_i W_it / sum_i W_it,  W_it = cumulated (1 - 2 pi + sum_v pi^2)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sojourn.credit.columns import Bools, Columns, Floats, Ints
+from sojourn.credit.group import Normaliser
+from sojourn.credit.recursion import backward_tokens
+
+CENTRE = Normaliser(deviation="none")
+
+
+def opo(columns: Columns) -> Floats:
+    """Length-weighted mean of the group as the baseline: the one of least variance if gradients of tokens are alike.
+
+    A group of one gets 0, and so do equal returns.
+    """
+    weight = np.where(columns.valid_E, columns.length_E, 0).astype(np.float64)
+    returns = columns.return_E - _first_of_group(columns)
+    total, count = _group_sum(columns, weight * returns), _group_sum(columns, weight)
+    alone = _group_sum(columns, columns.valid_E) < 2
+    return columns.spread_episodes(np.where(alone | (count == 0), 0.0, returns - total / np.maximum(count, 1.0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenBaseline:
+    """Return minus `columns.baseline_E`: the greedy rollout's return (ReMax), or the reference's mean (AdaptThink)."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        if columns.baseline_E is None:
+            raise ValueError("this estimator needs columns.baseline_E, one return of another rollout for each episode")
+        return columns.spread_episodes(columns.return_E - columns.baseline_E)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPG:
+    """Centred returns, scaled up by the share of groups that carry a signal."""
+
+    scale: float = 1.0
+    """f, a constant divisor."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        centred = CENTRE(columns.return_E, columns.group_E, columns.valid_E)
+        spread = _group_sum(columns, np.abs(centred)) > 0
+        alpha = columns.valid_E.sum() / max(int((spread & columns.valid_E).sum()), 1)
+        return columns.spread_episodes(alpha * centred / self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxRL:
+    """Centred returns over the mean return: rare successes weigh more.  For returns that are not negative."""
+
+    epsilon: float = 1e-6
+    """Added to the mean."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        centred = CENTRE(columns.return_E, columns.group_E, columns.valid_E)
+        valid = columns.valid_E
+        mean = _group_sum(columns, valid * columns.return_E) / np.maximum(_group_sum(columns, valid), 1.0)
+        return columns.spread_episodes(centred / (mean + self.epsilon))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimalTokenBaseline:
+    """Return that follows each token, against the group's mean at the same position weighted by expected squared gradient."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        if columns.square_T is None or columns.logp_T is None:
+            raise ValueError("the optimal token baseline needs columns.square_T, the sums of squared probabilities")
+        score = 1 - 2 * np.exp(columns.logp_T) + columns.square_T
+        episode = columns.episode_S[columns.row_T]
+        position, weight = _walk(episode, score)
+        returns = backward_tokens(columns, columns.reward_T, np.ones(len(score)))
+        weight = np.where(columns.valid_E[episode], weight, 0.0)
+        place = np.unique(np.stack([columns.group_E[episode], position], 1), axis=0, return_inverse=True)[1].reshape(-1)
+        total, count = np.bincount(place, weight * returns), np.bincount(place, weight)
+        members = np.bincount(place, weight > 0)
+        baseline = total / np.where(count > 0, count, 1.0)
+        advantage = np.where(members[place] > 1, returns - baseline[place], 0.0)
+        return np.where(columns.valid_E[episode], advantage, 0.0)
+
+
+def _walk(episode_T: Ints, score_T: Floats) -> tuple[Ints, Floats]:
+    """Position of each token in its episode, and the running sum of scores up to it."""
+    position, cumulated = np.zeros(len(score_T), np.int64), np.zeros(len(score_T))
+    for episode in np.unique(episode_T):
+        mine = episode_T == episode
+        position[mine], cumulated[mine] = np.arange(mine.sum()), np.cumsum(score_T[mine])
+    return position, cumulated
+
+
+def _group_sum(columns: Columns, value_E: Floats | Bools) -> Floats:
+    """Sum over each episode's group, shape (E,)."""
+    return np.bincount(columns.group_E, value_E)[columns.group_E].astype(np.float64)
+
+
+def _first_of_group(columns: Columns) -> Floats:
+    """A return from each episode's group; baselines are taken relative to it, so that equal returns give exactly 0."""
+    anchor = np.zeros(columns.group_E.max(initial=-1) + 1)
+    anchor[columns.group_E[columns.valid_E]] = columns.return_E[columns.valid_E]
+    return anchor[columns.group_E]

@@ -1,0 +1,48 @@
+"""Dense rewards from log-probabilities: KL in the reward, and on-policy distillation.
+
+r_t <- r_t - beta k_t,   l = log pi - log pi_ref,   k1 = l,  k2 = l^2 / 2,  k3 = exp(-l) - 1 + l   [arXiv 2203.02155, eq. 2]
+A_t = log pi_teacher - log pi                                                    [on-policy distillation, arXiv 2306.13649]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from sojourn.credit.columns import Columns, Credit, Floats
+
+
+def log_ratio(columns: Columns) -> Floats:
+    """log pi - log pi_ref of each token, pi the learner's policy where known, else the one that sampled.  Shape (T,)."""
+    own = columns.logp_T if columns.policy_logp_T is None else columns.policy_logp_T
+    if columns.ref_logp_T is None or own is None:
+        raise ValueError("KL in the reward and distillation need columns.ref_logp_T; configure a reference or a teacher")
+    return own - columns.ref_logp_T
+
+
+@dataclass(frozen=True, kw_only=True)
+class KlInReward:
+    """A credit whose rewards are lowered by the divergence from the reference.  The right gradient of a KL penalty."""
+
+    credit: Credit
+    """What turns the rewards into advantages."""
+    coefficient: float = 0.001
+    """beta, per nat; raising it keeps the policy nearer to the reference."""
+    estimator: Literal["k1", "k2", "k3"] = "k1"
+    """k1 is unbiased; k2 and k3 are never negative."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        log = log_ratio(columns)
+        divergence = {"k1": log, "k2": log**2 / 2, "k3": np.exp(-log) - 1 + log}[self.estimator]
+        before = 0.0 if columns.penalty_T is None else columns.penalty_T
+        return self.credit(replace(columns, penalty_T=before - self.coefficient * divergence))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Advantage of a token: how much likelier the teacher (in `ref_logp_T`) thinks it than the student."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        return np.where(columns.valid_E[columns.episode_S[columns.row_T]], -log_ratio(columns), 0.0)

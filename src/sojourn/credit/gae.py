@@ -1,0 +1,115 @@
+"""Generalised advantage estimation, over tokens or over turns, on a tree.  [arXiv 1506.02438, eq. 16]
+
+    delta_t = r_t + gamma V_{t+1} - V_t
+    A_t     = delta_t + gamma lambda A_{t+1}
+
+V_{t+1} is the value before the next action token on the path: observations have no value here, so none can leak.  After the last
+action V is 0 if the episode ended, and `columns.after_S` if it was cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sojourn.credit.columns import Columns, Floats
+from sojourn.credit.recursion import after_actions, backward_actions, backward_tokens
+
+
+def required_values(columns: Columns) -> Floats:
+    if columns.value_T is None:
+        raise ValueError("this estimator needs a critic, but columns.value_T is None; configure one, or use a group baseline")
+    return columns.value_T
+
+
+def values_before_actions(columns: Columns, monte_carlo: bool) -> Floats:
+    """Value of the state before each action, shape (S,)."""
+    if monte_carlo:
+        if columns.value_S is None:
+            raise ValueError(
+                "Gae(monte_carlo=True) needs columns.value_S, the mean return of fresh rollouts from before each action"
+            )
+        return columns.value_S
+    return required_values(columns)[columns.start_S[:-1]]
+
+
+def next_values(columns: Columns, value_T: Floats) -> Floats:
+    """V_{t+1} of each token, shape (T,)."""
+    following = np.append(value_T[1:], 0.0)
+    following[columns.start_S[1:] - 1] = after_actions(columns, value_T[columns.start_S[:-1]])
+    return following
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gae:
+    """GAE over tokens or turns."""
+
+    level: Literal["token", "turn"] = "token"
+    """What one step is.  "turn": a whole action is one step, and its tokens share one advantage."""
+    gamma: float = 1.0
+    """Discount for each step."""
+    lam: float = 0.95
+    """lambda; 1 is Monte-Carlo minus V (no bias), 0 is one-step (low variance)."""
+    monte_carlo: bool = False
+    """Values come from fresh rollouts (`columns.value_S`), not from a critic.  [VinePPO, arXiv 2410.01679]"""
+    alpha: float | None = None
+    """If given, lambda = 1 - 1 / (alpha * l) for an episode of l steps.  [length-adaptive, VAPO, arXiv 2504.05118, eq. 7]"""
+
+    def __call__(self, columns: Columns) -> Floats:
+        if self.level == "turn":
+            before = values_before_actions(columns, self.monte_carlo)
+            delta = columns.earned_S + self.gamma * after_actions(columns, before) - before
+            return columns.spread(backward_actions(columns, delta, self.gamma * self.lam))
+        value = required_values(columns)
+        delta = columns.reward_T + self.gamma * next_values(columns, value) - value
+        advantage = backward_tokens(columns, delta, self.gamma * self._lam(columns))
+        return np.where(columns.valid_E[columns.episode_S[columns.row_T]], advantage, 0.0)
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None and self.level == "turn":
+            raise ValueError("Gae(alpha=...) adapts lambda to the number of tokens; use level='token', or drop alpha")
+        if self.monte_carlo and self.level == "token":
+            raise ValueError("Gae(monte_carlo=True) has one value for each action; use level='turn'")
+
+    def _lam(self, columns: Columns) -> Floats:
+        if self.alpha is None:
+            return np.full(int(columns.length_S.sum()), self.lam)
+        length = columns.length_E[columns.episode_S[columns.row_T]]
+        return np.maximum(1 - 1 / (self.alpha * length), 0.0)
+
+
+def value_targets(columns: Columns, *, gamma: float = 1.0, lam: float = 1.0) -> Floats:
+    """What the critic should predict: A + V with its own lambda; 1 is the Monte-Carlo return.  [VC-PPO, arXiv 2503.01491]"""
+    return Gae(gamma=gamma, lam=lam)(columns) + required_values(columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiLevelGae:
+    """Turns first, then the tokens of each turn.  [RAGEN, arXiv 2504.20073, sec. 4]
+
+    Turn level: GAE with `gamma_turn` over actions.  Token level: GAE within each action, whose last token is paid what makes the
+    action's return equal the turn level's, A_turn + V.  Turn ends are explicit, so a turn that earned 0 is a turn.
+    """
+
+    gamma_turn: float = 0.95
+    """Discount for each action."""
+    lam_turn: float = 0.95
+    """lambda between actions."""
+    gamma: float = 1.0
+    """Discount for each token."""
+    lam: float = 0.95
+    """lambda within an action."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        value, start = required_values(columns), columns.start_S
+        before = value[start[:-1]]
+        delta = columns.earned_S + self.gamma_turn * after_actions(columns, before) - before
+        turn_return = backward_actions(columns, delta, self.gamma_turn * self.lam_turn) + before
+        reward = np.zeros(len(value))
+        reward[start[1:] - 1] = turn_return
+        following, decay = np.append(value[1:], 0.0), np.full(len(value), self.gamma * self.lam)
+        following[start[1:] - 1], decay[start[1:] - 1] = 0.0, 0.0
+        advantage = backward_tokens(columns, reward + self.gamma * following - value, decay)
+        return np.where(columns.valid_E[columns.episode_S[columns.row_T]], advantage, 0.0)

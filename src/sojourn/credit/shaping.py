@@ -1,0 +1,67 @@
+"""Reward shaping: lengths and tool calls.  Plain functions of arrays, to be called before credit; one entry for each episode.
+
+An environment or a trainer adds what they return as a named term, so that it stays visible.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sojourn.credit.columns import Bools, Floats, Ints
+
+
+def overlong(length_E: Ints, *, limit: int, buffer: int) -> Floats:
+    """Penalty of answers that come near the limit: 0, then falling to -1 over the last `buffer`.  [DAPO, 2503.14476, eq. 13]
+
+    >>> overlong(np.array([16000, 18432, 20480]), limit=20480, buffer=4096)
+    array([ 0. , -0.5, -1. ])
+    """
+    penalty: Floats = np.clip((limit - buffer - length_E) / buffer, -1.0, 0.0)
+    return penalty
+
+
+def length_exact(length_E: Ints, target_E: Ints, correct_E: Bools, *, scale: float = 3000.0) -> Floats:
+    """Reward for a right answer of the length that was asked for; one less if it is wrong.  [L1-Exact, 2503.04697, eq. 1]
+
+    `scale`: tokens of deviation that cost a reward of 1.
+    """
+    reward: Floats = correct_E - np.abs(length_E - target_E) / scale
+    return reward
+
+
+def length_max(length_E: Ints, budget_E: Ints, correct_E: Bools, *, scale: float = 500.0) -> Floats:
+    """Reward for a right answer within a budget: 0.5 at the budget, 1 and 0 `scale` tokens below and above.  [L1-Max, code]"""
+    return (np.clip((budget_E - length_E) / scale, -1.0, 1.0) + 1) / 2 * correct_E
+
+
+def shorter_better(length_E: Ints, correct_E: Bools, group_E: Ints, *, alpha: float = 2.0, beta: float = 0.001) -> Floats:
+    """alpha correct - beta |length - L*|, L* the shortest right answer of the group, else the mean.  [2504.21370, eq. 3]"""
+    reward = np.zeros(len(length_E))
+    for group in np.unique(group_E):
+        mine = group_E == group
+        right = length_E[mine & correct_E]
+        best = right.min() if len(right) else length_E[mine].mean()
+        reward[mine] = alpha * correct_E[mine] - beta * np.abs(length_E[mine] - best)
+    return reward
+
+
+def fewest_calls(calls_E: Ints, correct_E: Bools, group_E: Ints) -> Ints:
+    """Fewest tool calls of a right answer in each episode's group; -1 where no answer is right."""
+    fewest = np.full(len(calls_E), -1, np.int64)
+    for group in np.unique(group_E[correct_E]):
+        fewest[group_E == group] = calls_E[correct_E & (group_E == group)].min()
+    return fewest
+
+
+def tool_economy(calls_E: Ints, fewest_E: Ints, *, smooth: float = 1.0) -> Floats:
+    """Factor on the reward of a right answer, 1 at the fewest calls `n` that suffice.  [OTC-GRPO, 2504.14870, eq. 5]
+
+        n = 0:  cos(m pi / (2 m + c))          n > 0:  sin(f pi / (2 n)),  f = 2 n m / (n + m)
+
+    Multiply it by correctness.  `fewest_E` may be remembered over epochs; -1 (nobody was right) gives 0.
+    """
+    m, n = calls_E.astype(np.float64), fewest_E.astype(np.float64)
+    none_needed = np.cos(m * np.pi / (2 * m + smooth))
+    some = np.where(n > 0, n, 1.0)
+    some_needed = np.sin(m / (some + m) * np.pi)
+    return np.where(n < 0, 0.0, np.where(n == 0, none_needed, some_needed))

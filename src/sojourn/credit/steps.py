@@ -1,0 +1,90 @@
+"""Credit for single actions from discounted returns, with no critic.
+
+    G_s = r_s + gamma * mean over children of G        (gamma for each action, not for each token)
+
+What a return is compared with is the bucket: the whole batch, the group, the group's actions at the same turn, its actions
+taken in the same state, or its actions sampled after the same action.
+
+    step REINFORCE      bucket batch
+    MAGRPO              bucket turn          [arXiv 2508.04652, eq. 3]
+    GiGPO step part     bucket state         [arXiv 2505.10978, eq. 7]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sojourn.credit.columns import Columns, Floats, Ints
+from sojourn.credit.group import GroupRelative, Normaliser
+from sojourn.credit.recursion import backward_actions
+
+Bucket = Literal["batch", "group", "turn", "state", "siblings"]
+
+
+def action_returns(columns: Columns, gamma: float) -> Floats:
+    """Discounted return that follows each action, with the reward of the action itself.  Shape (S,).
+
+    A final reward lies on the leaves; where the tree forks, the branches are averaged.
+    """
+    return backward_actions(columns, columns.earned_S, gamma)
+
+
+def buckets(columns: Columns, bucket: Bucket) -> Ints:
+    """Number of the bucket of each action; an action whose state is unknown is alone.  Shape (S,)."""
+    if bucket == "batch":
+        return np.zeros(len(columns.span_S), np.int64)
+    if bucket == "group":
+        return columns.group_S
+    if bucket == "turn":
+        return _number(columns.group_S, columns.turn_S)
+    if bucket == "siblings":
+        return _number(columns.group_S, columns.parent_S, columns.context_S)
+    alone = columns.anchor_S.max(initial=-1) + 1 + np.arange(len(columns.anchor_S))
+    return np.where(columns.anchor_S < 0, alone, columns.anchor_S)
+
+
+def _number(*keys: Ints) -> Ints:
+    """Consecutive numbers for equal rows of keys."""
+    return np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRelative:
+    """Return that follows each action against the returns in its bucket."""
+
+    bucket: Bucket = "batch"
+    """Which actions are comparable."""
+    gamma: float = 1.0
+    """Discount for each action; lowering it favours short solutions and near rewards."""
+    normaliser: Normaliser = Normaliser()
+    """How returns are compared."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        valid = columns.valid_E[columns.episode_S]
+        return columns.spread(self.normaliser(action_returns(columns, self.gamma), buckets(columns, self.bucket), valid))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiGPO:
+    """A = A_episode + omega * A_step, the step part among actions taken in the same state.  [arXiv 2505.10978, eq. 8]"""
+
+    omega: float = 1.0
+    """Weight of the step part; 0 is GRPO."""
+    gamma: float = 0.95
+    """Discount for each action in the step part."""
+    normaliser: Normaliser = Normaliser(deviation="none")
+    """Used for both parts."""
+
+    def __call__(self, columns: Columns) -> Floats:
+        episode = GroupRelative(normaliser=self.normaliser)
+        step = StepRelative(bucket="state", gamma=self.gamma, normaliser=self.normaliser)
+        return episode(columns) + self.omega * step(columns)
+
+
+def singleton_share(columns: Columns) -> float:
+    """Share of actions that are alone in their state; above 0.7 GiGPO has become GRPO."""
+    _, inverse, count = np.unique(buckets(columns, "state"), return_inverse=True, return_counts=True)
+    return float((count[inverse] == 1).mean()) if len(inverse) else 0.0

@@ -1,0 +1,6 @@
+"""Which tasks to train on next."""
+
+from sojourn.curriculum.curriculum import Curriculum, Outcome, Uniform
+from sojourn.curriculum.staircase import Staircase
+
+__all__ = ["Curriculum", "Outcome", "Staircase", "Uniform"]

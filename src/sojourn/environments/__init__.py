@@ -1,0 +1,57 @@
+"""Worlds, one folder per domain of tasks, and what makes a world of a function or a class.
+
+    world = find("math/tool_arithmetic")
+    environment, task = world.make(), world.tasks.task("train", "1", 0)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sojourn.environments.check import check_environment
+from sojourn.environments.function import FunctionEnvironment, from_function
+from sojourn.environments.math import ToolArithmetic
+from sojourn.environments.plain_class import ClassEnvironment, from_class
+from sojourn.environments.reasoning_gym import reasoning_gym
+from sojourn.environments.tools import ToolEnvironment, answer_text
+from sojourn.environments.world import TaskList, World
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An entry of the list of worlds: what it is, and how to make it; `make` takes what stands for `<...>` in the name."""
+
+    description: str
+    make: Callable[[str], World]
+
+
+ENVIRONMENTS: dict[str, Listing] = {
+    "math/tool_arithmetic": Listing(
+        "arithmetic in words with a calculator that does one operation a call; three levels, oracle",
+        lambda _: World(ToolArithmetic, ToolArithmetic.tasks()),
+    ),
+    "reasoning_gym/<family>": Listing(
+        "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
+        reasoning_gym,
+    ),
+}
+"""All worlds that come with Sojourn, by name."""
+
+
+def find(name: str) -> World:
+    """The world of that name.  Raises ValueError, with the nearest name, if there is none."""
+    for pattern, listing in ENVIRONMENTS.items():
+        fixed, _, variable = pattern.partition("<")
+        if name == pattern if not variable else name.startswith(fixed) and name != fixed:
+            return listing.make(name.removeprefix(fixed))
+    near = difflib.get_close_matches(name, ENVIRONMENTS, n=1, cutoff=0.4)
+    known = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(ENVIRONMENTS)}"
+    raise ValueError(f"there is no environment '{name}': {known}")
+
+
+__all__ = [
+    "ENVIRONMENTS", "ClassEnvironment", "FunctionEnvironment", "Listing", "TaskList", "ToolArithmetic", "ToolEnvironment", "World",
+    "answer_text", "check_environment", "find", "from_class", "from_function", "reasoning_gym",
+]  # fmt: skip

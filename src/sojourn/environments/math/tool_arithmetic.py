@@ -1,0 +1,188 @@
+"""Arithmetic in words, with a calculator that does one operation a call.
+
+The one idea: a staircase.  Level 1 needs one call and an answer, level 2 two calls of which the second uses the result of the first,
+level 3 three or four.  A small language model cannot multiply, so what it has to learn is to call, read and go on.  Questions
+are drawn by (split, level, index) alone, and the split is decided by a hash of the numbers in the question: no question, in no
+wording and in no order of its terms, is in both splits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from random import Random
+
+from sojourn.core import (
+    Action,
+    Message,
+    Observation,
+    Split,
+    Task,
+    ToolCall,
+    ToolResult,
+    Transition,
+    assistant,
+    user,
+)
+from sojourn.environments.tools import ToolEnvironment, answer_text
+from sojourn.rendering.protocols import ActionProtocol, XmlTags
+from sojourn.tools import ToolError, tool
+
+OPERATIONS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
+ASK = {"+": "plus", "-": "minus", "*": "times"}
+TELL = {"+": "add", "-": "subtract", "*": "multiply by"}
+TEST_SHARE = 1 / 8
+INTEGER = re.compile(r"(?<!\w)[-+]? ?(?:\d{1,3}(?:[ ,]\d{3})+|\d{1,40})(?!\w)")
+EXPRESSION = re.compile(r"\s*(-?\d{1,30})\s*([-+*])\s*(-?\d{1,30})\s*")
+
+
+@tool
+def calc(expression: str) -> str:
+    """one operation on two whole numbers"""
+    match = EXPRESSION.fullmatch(expression)
+    if match is None:
+        raise ToolError("Error: one operation on two whole numbers, e.g. 12 * 34")
+    left, operator, right = match.groups()
+    return str(OPERATIONS[operator](int(left), int(right)))
+
+
+class ToolArithmetic(ToolEnvironment):
+    """A question whose answer is a whole number, and a calculator.
+
+    The first observation shows the protocol once, on another question.  The reward is the term `correct`, 1 or 0, paid for the
+    answer; a text that is no call counts as the answer.  `task.data`: `question`, `numbers`, `operators` (see `ArithmeticTasks`).
+    """
+
+    def __init__(self, protocol: ActionProtocol | None = None) -> None:
+        super().__init__((calc,))
+        self._protocol = protocol or XmlTags(tools=(calc.spec,))
+        self._results: tuple[str, ...] = ()
+
+    async def reset(self, task: Task, *, seed: int) -> Observation:
+        self._task = task
+        self._values = chain(task.data["numbers"], task.data["operators"])
+        self._results, self.tool_calls = (), 0
+        return Observation.of([*self._example(), user(task.data["question"])])
+
+    async def answer(self, action: Action) -> Transition:
+        correct = read_integer(answer_text(action)) == self._values[-1]
+        return Transition(reward={"correct": float(correct)}, terminated=True, info={"success": correct})
+
+    async def observe(self, results: Sequence[ToolResult]) -> Transition:
+        self._results += tuple(result.text for result in results)
+        return await super().observe(results)
+
+    def snapshot(self) -> object:
+        return self._task, self._values, self._results, self.tool_calls
+
+    def restore(self, snapshot: object) -> None:
+        self._task, self._values, self._results, self.tool_calls = snapshot  # type: ignore[misc]
+
+    def state_key(self) -> Hashable:
+        return self._task.id, self._results
+
+    def oracle(self) -> Action:
+        """Go on from the furthest intermediate value that the calculator has shown."""
+        done = max(k for k, value in enumerate(self._values) if k == 0 or str(value) in self._results)
+        if done == len(self._values) - 1:
+            return self._say(Action("", answer=str(self._values[-1])))
+        operator, operand = self._task.data["operators"][done], self._task.data["numbers"][done + 1]
+        return self._say(call(f"{self._values[done]} {operator} {operand}"))
+
+    def _example(self) -> list[Message]:
+        asked = self._say(call("12 * 34"))
+        return [
+            user("What is 12 times 34?"),
+            assistant(asked.text, asked.calls),
+            ToolResult("calc", "408").message(),
+            assistant(self._say(Action("", answer="408")).text),
+        ]
+
+    def _say(self, action: Action) -> Action:
+        return replace(action, text=self._protocol.format(action))
+
+    @staticmethod
+    def tasks(*, operators: str = "+-*", digits: tuple[int, int] = (3, 4)) -> ArithmeticTasks:
+        """The questions; see `ArithmeticTasks`."""
+        return ArithmeticTasks(operators, digits)
+
+
+@dataclass(frozen=True)
+class ArithmeticTasks:
+    """An endless source of questions, a function of (split, level, index) alone.
+
+    operators: which may occur.  digits: the fewest and most digits of a number.  One question in eight is a test question.
+
+    >>> ArithmeticTasks().task("train", "2", 0).data["operators"]
+    '*+'
+    """
+
+    operators: str = "+-*"
+    digits: tuple[int, int] = (3, 4)
+    levels: Sequence[str] = ("1", "2", "3")
+
+    def task(self, split: Split, level: str, index: int) -> Task:
+        if level not in self.levels:
+            raise ValueError(f"tool_arithmetic has no level '{level}': choose one of {', '.join(self.levels)}")
+        rng = Random(f"tool_arithmetic/{split}/{level}/{index}")
+        numbers, operators = self._draw(rng, level)
+        while split_of(numbers) != split:
+            numbers, operators = self._draw(rng, level)
+        data = {"question": in_words(numbers, operators, rng), "numbers": numbers, "operators": operators}
+        return Task(f"tool_arithmetic/{split}/{level}/{index}", data, level)
+
+    def _draw(self, rng: Random, level: str) -> tuple[list[int], str]:
+        """Numbers and operators; at most one product where there is a choice, so that answers stay short."""
+        steps = rng.choice((3, 4)) if level == "3" else int(level)
+        operators = ""
+        for _ in range(steps):
+            choice = self.operators.replace("*", "") if "*" in operators else self.operators
+            operators += rng.choice(choice or self.operators)
+        numbers = [rng.randrange(10 ** (n - 1), 10**n) for n in (rng.randint(*self.digits) for _ in range(steps + 1))]
+        return numbers, operators
+
+
+def split_of(numbers: Sequence[int]) -> Split:
+    """The split that owns every question with these numbers, in whatever order."""
+    return "test" if Random(f"split {sorted(numbers)}").random() < TEST_SHARE else "train"
+
+
+def chain(numbers: Sequence[int], operators: str) -> list[int]:
+    """The values after each step, from left to right; the first is the first number, the last is the answer.
+
+    >>> chain([5, 3, 10], "*-")
+    [5, 15, 5]
+    """
+    steps = zip(operators, numbers[1:], strict=True)
+    return list(accumulate(steps, lambda value, step: OPERATIONS[step[0]](value, step[1]), initial=numbers[0]))
+
+
+def in_words(numbers: Sequence[int], operators: str, rng: Random) -> str:
+    """One of four wordings; all say that the steps follow one another."""
+    steps = list(zip(operators, numbers[1:], strict=True))
+    asked = ", then ".join(f"{ASK[operator]} {number}" for operator, number in steps)
+    told = ", then ".join(f"{TELL[operator]} {number}" for operator, number in steps)
+    return rng.choice(
+        (
+            f"What is {numbers[0]} {asked}?",
+            f"How much is {numbers[0]} {asked}?",
+            f"Compute {numbers[0]} {asked}.",
+            f"Take {numbers[0]}, then {told}. What do you get?",
+        )
+    )
+
+
+def read_integer(text: str) -> int | None:
+    """The one whole number in `text` (thousands may be parted by a comma or a space); None if there is none, or several.
+
+    >>> read_integer("It is 1,817,517."), read_integer("12 * 34 = 408")
+    (1817517, None)
+    """
+    found = INTEGER.findall(text.replace("\u2212", "-"))
+    return int(re.sub("[ ,]", "", found[0])) if len(found) == 1 else None
+
+
+def call(expression: str) -> Action:
+    return Action("", (ToolCall("calc", {"expression": expression}),))

@@ -1,0 +1,148 @@
+"""Tree attention whose cost follows the tree.
+
+The depth-first row is cut into *blocks*: runs of tokens that share all ancestors outside the block.  A block attends to that path
+without any mask, and to itself under the rule `k <= q < end[k]`.  So a token costs the length of its path plus one block, never
+the square of the pack.  The backward pass computes the probabilities again from the log-normaliser.  [after FlashAttention-2,
+arXiv 2307.08691, section 3.1]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sojourn.engine.attention import bias_of
+from sojourn.learner.batch import Positions, TreeBatch
+
+BLOCK = 192
+"""Tokens of a block at most.  Larger blocks mean fewer calls and more masked-out work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Tokens [start, stop) and the ranges of their common ancestors outside, root first."""
+
+    start: int
+    stop: int
+    path: tuple[tuple[int, int], ...]
+
+
+def blocks(end: Positions, size: int = BLOCK) -> list[Block]:
+    """Cut a depth-first row, given the subtree ends (N,), into blocks of at most `size` tokens."""
+    result: list[Block] = []
+    stack: list[tuple[int, int, tuple[tuple[int, int], ...]]] = [(0, len(end), ())]
+    while stack:
+        start, stop, path = stack.pop()
+        while start < stop:
+            last = start
+            while last < stop and end[last] - start <= size:  # whole sibling subtrees while they fit
+                last = int(end[last])
+            if last > start:
+                result.append(Block(start, last, path))
+            else:  # one subtree is too large: its trunk is a block, its branches follow
+                last = start + 1
+                while last - start < size and last < end[start] and end[last] == end[start]:
+                    last += 1
+                result.append(Block(start, last, path))
+                stack.append((last, int(end[start]), _join(path, (start, last))))
+                last = int(end[start])
+            start = last
+    return sorted(result, key=lambda block: block.start)
+
+
+def _join(path: tuple[tuple[int, int], ...], last: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """`path` and then `last`, as one range where they touch."""
+    if path and path[-1][1] == last[0]:
+        return (*path[:-1], (path[-1][0], last[1]))
+    return (*path, last)
+
+
+class TreePlan:
+    """The attention of one forward and backward pass over a TreeBatch."""
+
+    def __init__(self, batch: TreeBatch, group: int, windows: list[int | None], dtype: torch.dtype) -> None:
+        self.blocks = blocks(batch.end)
+        self.group = group
+        self._bias = {w: [_bias(batch, block, w, group, dtype) for block in self.blocks] for w in windows}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+        """See `engine.attention.Plan`."""
+        out: Tensor = _TreeAttention.apply(query, key, value, self.blocks, self._bias[window], self.group, scale)
+        return out
+
+
+def _bias(batch: TreeBatch, block: Block, window: int | None, group: int, dtype: torch.dtype) -> Tensor:
+    """(group * n, path + n): 0 where visible, -inf where not."""
+    keys = np.concatenate([np.arange(a, b) for a, b in (*block.path, (block.start, block.stop))])
+    queries = np.arange(block.start, block.stop)[:, None]
+    visible = (keys <= queries) & (queries < batch.end[keys])
+    if window is not None:
+        visible &= batch.position[queries] - batch.position[keys] < window
+    return bias_of(torch.from_numpy(visible), dtype).repeat(group, 1)
+
+
+def _gather(tensor: Tensor, block: Block) -> Tensor:
+    """Keys or values (kv_heads, L, d) that the block sees."""
+    if not block.path:
+        return tensor[:, block.start : block.stop]
+    return torch.cat([tensor[:, a:b] for a, b in (*block.path, (block.start, block.stop))], 1)
+
+
+def _scatter(gradient: Tensor, part: Tensor, block: Block) -> None:
+    at = 0
+    for a, b in (*block.path, (block.start, block.stop)):
+        gradient[:, a:b] += part[:, at : at + b - a]
+        at += b - a
+
+
+class _TreeAttention(torch.autograd.Function):
+    """query (heads, N, d), key and value (kv_heads, N, d) -> (N, heads, d); heads that share a key head lie side by side."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, cut: list[Block], bias: list[Tensor], group: int, scale: float
+    ) -> Tensor:
+        heads, tokens, dim = query.shape
+        grouped = query.unflatten(0, (heads // group, group))
+        out = torch.empty(heads // group, group, tokens, dim, dtype=query.dtype, device=query.device)
+        lse = torch.empty(heads // group, group, tokens, dtype=torch.float32, device=query.device)
+        for block, mask in zip(cut, bias, strict=True):
+            span = slice(block.start, block.stop)
+            scores = _scores(grouped[:, :, span], _gather(key, block), mask, scale)
+            norm = scores.logsumexp(-1, keepdim=True)
+            part = scores.sub_(norm).exp_().to(value.dtype) @ _gather(value, block)
+            out[:, :, span] = part.unflatten(1, (group, -1))
+            lse[:, :, span] = norm[..., 0].unflatten(1, (group, -1))
+        ctx.save_for_backward(query, key, value, out, lse)
+        ctx.cut, ctx.bias, ctx.group, ctx.scale = cut, bias, group, scale
+        return out.flatten(0, 1).transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        query, key, value, out, lse = ctx.saved_tensors
+        group, scale = ctx.group, ctx.scale
+        grouped = query.unflatten(0, (-1, group))
+        grad = grad.transpose(0, 1).unflatten(0, (-1, group))
+        delta = (grad * out).sum(-1, dtype=torch.float32)
+        d_query = torch.empty_like(out)
+        d_key, d_value = torch.zeros_like(key), torch.zeros_like(value)
+        for block, mask in zip(ctx.cut, ctx.bias, strict=True):
+            span = slice(block.start, block.stop)
+            keys = _gather(key, block)
+            above = grad[:, :, span].flatten(1, 2)
+            p = _scores(grouped[:, :, span], keys, mask, scale).sub_(lse[:, :, span].flatten(1, 2)[..., None]).exp_()
+            _scatter(d_value, p.to(value.dtype).transpose(1, 2) @ above, block)
+            d_score = (above @ _gather(value, block).transpose(1, 2)).float().sub_(delta[:, :, span].flatten(1, 2)[..., None])
+            d_score = d_score.mul_(p).mul_(scale).to(key.dtype)
+            d_query[:, :, span] = (d_score @ keys).unflatten(1, (group, -1))
+            _scatter(d_key, d_score.transpose(1, 2) @ grouped[:, :, span].flatten(1, 2), block)
+        return d_query.flatten(0, 1), d_key, d_value, None, None, None, None
+
+
+def _scores(query: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """Masked scores (kv_heads, group * n, L) in float32 of grouped queries (kv_heads, group, n, d)."""
+    return (query.flatten(1, 2) @ keys.transpose(1, 2)).float().mul_(scale).add_(bias)

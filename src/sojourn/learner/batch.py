@@ -1,0 +1,114 @@
+"""TreeBatch: the tokens of many episodes, each unique beginning once, and which of them are trained.
+
+Paths are merged by token ids into one trie: a system prompt that all groups share, the prompt of a group, and also what two
+answers happened to sample alike are computed once.  Tokens lie in depth-first order; with `end[k]` the end of the subtree of
+token `k`, token `q` sees token `k` exactly when `k <= q < end[k]`.  What is trained is a list of *entries*: a token sampled after
+a place in the trie.  Several entries may share a place; their losses add up, so merging changes cost and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sojourn.core import Ints, TrajectoryTree
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeBatch:
+    """N unique tokens in depth-first order, and T trained entries.
+
+    token, position, end: (N,).  position is the depth in the tree.
+    query: (T,), the flat index of the token whose logits predict the entry.  target: (T,), the id that was sampled.
+    row: (T,), the index of the entry in the caller's numbering.
+    """
+
+    token: Ints
+    position: Positions
+    end: Positions
+    query: Positions
+    target: Ints
+    row: Positions
+
+    def __len__(self) -> int:
+        return len(self.token)
+
+    def visible(self) -> NDArray[np.bool_]:
+        """The dense mask (N, N), query by key: for tests and small cases."""
+        q, k = np.arange(len(self))[:, None], np.arange(len(self))[None]
+        return (k <= q) & (q < self.end[None])
+
+
+def build(parts: Iterable[tuple[TrajectoryTree, int, Positions]]) -> TreeBatch:
+    """Merge trained action spans into one batch.
+
+    parts: (tree, id of a trained span, row of each of its tokens or -1 for a token that is not trained).
+    """
+    trie = Trie()
+    query, target, row = [], [], []
+    for tree, span, rows in parts:
+        node = trie.insert(tree.tokens(tree[span].parent), -1)
+        for token, index in zip(tree[span].tokens.tolist(), rows.tolist(), strict=True):
+            if index >= 0:
+                query.append(node)
+                target.append(token)
+                row.append(index)
+            node = trie.insert([token], node)
+    order, position, end = trie.depth_first()
+    where = np.empty(len(order), np.int64)
+    where[order] = np.arange(len(order))
+    return TreeBatch(
+        np.asarray(trie.token, np.int64)[order],
+        position,
+        end,
+        where[np.asarray(query, np.int64)],
+        np.asarray(target, np.int64),
+        np.asarray(row, np.int64),
+    )
+
+
+class Trie:
+    """Token sequences merged where they begin alike; nodes are numbered in the order they come, -1 is the root."""
+
+    def __init__(self) -> None:
+        self.child: dict[tuple[int, int], int] = {}
+        self.token: list[int] = []
+        self.parent: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.token)
+
+    def insert(self, tokens: Sequence[int] | Ints, node: int) -> int:
+        for token in tokens.tolist() if isinstance(tokens, np.ndarray) else tokens:
+            child = self.child.setdefault((node, token), len(self.token))
+            if child == len(self.token):
+                self.token.append(token)
+                self.parent.append(node)
+            node = child
+        return node
+
+    def depth_first(self) -> tuple[Positions, Positions, Positions]:
+        """Nodes in depth-first order, and for each place in that order its depth and the end of its subtree."""
+        children: list[list[int]] = [[] for _ in self.token]
+        roots: list[int] = []
+        for node, parent in enumerate(self.parent):
+            (children[parent] if parent >= 0 else roots).append(node)
+        size = [1] * len(self.token)
+        for node in range(len(self.token) - 1, -1, -1):  # a child has a higher number than its parent
+            if self.parent[node] >= 0:
+                size[self.parent[node]] += size[node]
+        order, depth = [], []
+        stack = [(root, 0) for root in reversed(roots)]
+        while stack:
+            node, d = stack.pop()
+            order.append(node)
+            depth.append(d)
+            stack += [(child, d + 1) for child in reversed(children[node])]
+        index = np.asarray(order, np.int64)
+        end = np.arange(len(order)) + np.asarray(size, np.int64)[index] if order else index
+        return index, np.asarray(depth, np.int64), end

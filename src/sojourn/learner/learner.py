@@ -1,0 +1,182 @@
+"""The learner: a batch of episodes and their advantages become one optimizer step.
+
+It shares the model with the local engine, so new weights are there the moment the step is done.  A micro-batch is a TreeBatch of
+at most `token_budget` unique tokens; all denominators are counted over the whole batch first, so how it is cut changes no
+gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from sojourn.core import EpisodeGroup
+from sojourn.credit import Columns
+from sojourn.engine.attention import attach, using
+from sojourn.engine.local import windows_of
+from sojourn.learner.attention import TreePlan
+from sojourn.learner.batch import TreeBatch, Trie, build
+from sojourn.learner.head import log_probabilities
+from sojourn.learner.optimizer import AdamW, OptimizerConfig
+from sojourn.objectives import Denominators, LossInputs, Objective
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Micro:
+    """One micro-batch: `batch.row` numbers the T axis of the columns."""
+
+    batch: TreeBatch
+    temperature: float
+
+
+class Learner:
+    """Trains `model` in place.
+
+    token_budget: unique tokens in a micro-batch; raising it is faster until memory runs out (about 1.5 MB a token for a model
+    of 135 M parameters).  reference: a frozen model for KL terms.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        optimizer: OptimizerConfig,
+        *,
+        token_budget: int = 4096,
+        reference: PreTrainedModel | None = None,
+    ) -> None:
+        for each in (model, reference):
+            if each is not None:
+                attach(each)
+        self.model = model
+        self.reference = reference
+        self.token_budget = token_budget
+        self.optimizer = AdamW(model, optimizer)
+
+    def update(
+        self, groups: Sequence[EpisodeGroup], columns: Columns, advantage_T: NDArray[np.float64], objective: Objective
+    ) -> dict[str, float]:
+        """One optimizer step.  `columns` and `advantage_T` are those of `groups`; returns the objective's metrics and costs.
+
+        Raises `ValueError` if nothing in the batch can be trained.
+        """
+        trained_T = (columns.trained_S & columns.valid_E[columns.episode_S])[columns.row_T]
+        episode_T = columns.episode_S[columns.row_T]
+        counts = Denominators.count(
+            torch.from_numpy(episode_T[trained_T]), torch.from_numpy(columns.group_E[episode_T[trained_T]])
+        )
+        needed_T = trained_T & self._matters(columns, advantage_T, objective)
+        metrics: dict[str, float] = {}
+        tokens = entries = 0
+        for micro in self.cut(groups, columns, needed_T):
+            inputs = self.inputs(micro, columns, advantage_T, counts)
+            loss, parts = objective(inputs)
+            loss.backward()
+            tokens += len(micro.batch)
+            entries += len(micro.batch.row)
+            for name, value in parts.items():
+                metrics[name] = metrics.get(name, 0.0) + value
+        norm = self.optimizer.step() if entries else 0.0
+        return metrics | {"grad_norm": norm, "trained_tokens": float(entries), "unique_tokens": float(tokens)}
+
+    def cut(self, groups: Sequence[EpisodeGroup], columns: Columns, needed_T: NDArray[np.bool_]) -> list[Micro]:
+        """Micro-batches of whole episodes, of at most `token_budget` unique tokens each where one episode allows it."""
+        start = columns.start_S
+        needed_S = np.asarray([needed_T[a:b].any() for a, b in zip(start, start[1:], strict=False)], bool)
+        tree_of = [group.tree for group in groups for _ in group.episodes]
+        by_episode: dict[int, list[int]] = {}
+        for row in np.flatnonzero(needed_S).tolist():
+            by_episode.setdefault(int(columns.episode_S[row]), []).append(row)
+        micros: list[list[int]] = []
+        trie = Trie()
+        for episode, rows in by_episode.items():
+            for _ in range(2):  # into the current micro-batch, else alone into a new one
+                for row in rows:
+                    trie.insert(tree_of[episode].tokens(int(columns.span_S[row])), -1)
+                if micros and len(trie) <= self.token_budget:
+                    break
+                micros.append([])
+                trie = Trie()
+            micros[-1].append(episode)
+        result = []
+        for episodes in micros:
+            rows = [row for episode in episodes for row in by_episode[episode]]
+            parts = []
+            for row in rows:
+                index = np.arange(start[row], start[row + 1])
+                tree = tree_of[int(columns.episode_S[row])]
+                parts.append((tree, int(columns.span_S[row]), np.where(needed_T[index], index, -1)))
+            result.append(Micro(build(parts), self._temperature([tree[span].temperature for tree, span, _ in parts])))
+        return result
+
+    def inputs(
+        self, micro: Micro, columns: Columns, advantage_T: NDArray[np.float64], counts: Denominators
+    ) -> LossInputs:
+        """What the objective reads of one micro-batch: one forward pass with gradients, one more of the reference if there is
+        one."""
+        assert columns.logp_T is not None, "the engine reports log-probabilities"
+        row = micro.batch.row
+        logp, entropy = self.score(micro)
+        ref = self.score(micro, self.reference)[0] if self.reference is not None else None
+        behaviour = torch.from_numpy(columns.logp_T[row]).to(logp)
+        span = columns.row_T[row]
+        episode = columns.episode_S[span]
+        return LossInputs(
+            logp=logp,
+            old_logp=behaviour,
+            behaviour_logp=behaviour,
+            advantage=torch.from_numpy(advantage_T[row]).to(logp),
+            sequence=torch.from_numpy(episode),
+            turn=torch.from_numpy(span),
+            prompt=torch.from_numpy(columns.group_E[episode]),
+            counts=counts,
+            ref_logp=ref,
+            entropy=entropy,
+        )
+
+    def score(self, micro: Micro, model: PreTrainedModel | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy (T,) of a micro-batch's entries; without gradients for a model other than the trained."""
+        frozen, model = model is not None, model or self.model
+        batch, config = micro.batch, model.config.get_text_config()
+        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        plan = TreePlan(batch, config.num_attention_heads // kv_heads, windows_of(model), model.dtype)
+        place, where = np.unique(batch.query, return_inverse=True)
+        with torch.no_grad() if frozen else nullcontext(), using(plan):
+            hidden = model.base_model(
+                input_ids=torch.from_numpy(batch.token)[None],
+                position_ids=torch.from_numpy(batch.position)[None],
+                use_cache=False,
+            ).last_hidden_state[0]
+            return log_probabilities(
+                hidden[torch.from_numpy(place)],
+                model.get_output_embeddings().weight,
+                torch.from_numpy(where),
+                torch.from_numpy(batch.target),
+                temperature=micro.temperature,
+                softcap=getattr(config, "final_logit_softcapping", None),
+            )
+
+    def _matters(self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective) -> NDArray[np.bool_]:
+        """Tokens of episodes that the loss depends on: with neither KL nor entropy term, those with any advantage."""
+        if getattr(objective, "kl", None) is not None or getattr(objective, "entropy", 0.0):
+            return np.ones(len(advantage_T), bool)
+        episode_T = columns.episode_S[columns.row_T]
+        signal_E = np.zeros(len(columns.group_E), bool)
+        signal_E[episode_T[advantage_T != 0]] = True
+        return signal_E[episode_T]
+
+    @staticmethod
+    def _temperature(temperatures: Sequence[float]) -> float:
+        if len(set(temperatures)) > 1 or 0 in temperatures:
+            raise ValueError(
+                f"trained spans were sampled at temperatures {sorted(set(temperatures))}: train on episodes of one temperature above 0"
+            )
+        return temperatures[0]

@@ -1,0 +1,80 @@
+"""AdamW on float32 master weights.  [Loshchilov and Hutter, arXiv 1711.05101]
+
+A bfloat16 model cannot hold small updates, so the optimizer keeps its own float32 copy of such weights and rounds after each step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """How weights move."""
+
+    learning_rate: float = 2e-5
+    """Step size.  Raise it for faster and less stable learning."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Memory of the gradient's mean and square; short for reinforcement learning, whose target moves."""
+    weight_decay: float = 0.0
+    """Pull towards zero."""
+    max_grad_norm: float = 1.0
+    """A longer gradient is scaled down to this length."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0."""
+
+
+class AdamW:
+    """The optimizer of one model's trainable parameters."""
+
+    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+        self.config = config
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self._masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters]
+        self._adam = torch.optim.AdamW(
+            self._masters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        self.steps = 0
+
+    def step(self) -> float:
+        """Apply and clear the gradients; returns their norm before clipping."""
+        for parameter, master in zip(self.parameters, self._masters, strict=True):
+            if master is not parameter:
+                master.grad = None if parameter.grad is None else parameter.grad.float()
+                parameter.grad = None
+        norm = nn.utils.clip_grad_norm_(self._masters, self.config.max_grad_norm)
+        self.steps += 1
+        for group in self._adam.param_groups:
+            group["lr"] = self.learning_rate
+        self._adam.step()
+        self._adam.zero_grad()
+        self._round()
+        return float(norm)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step with number `steps`."""
+        return self.config.learning_rate * min(1.0, self.steps / max(1, self.config.warmup_steps))
+
+    def state_dict(self) -> dict[str, Any]:
+        masters: list[Tensor] = [m for p, m in zip(self.parameters, self._masters, strict=True) if m is not p]
+        return {"adam": self._adam.state_dict(), "masters": masters, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._adam.load_state_dict(state["adam"])
+        self.steps = state["steps"]
+        own = [m for p, m in zip(self.parameters, self._masters, strict=True) if m is not p]
+        with torch.no_grad():
+            for master, saved in zip(own, state["masters"], strict=True):
+                master.copy_(saved)
+        self._round()
+
+    def _round(self) -> None:
+        with torch.no_grad():
+            for parameter, master in zip(self.parameters, self._masters, strict=True):
+                if master is not parameter:
+                    parameter.copy_(master)

@@ -1,0 +1,50 @@
+"""The critic's loss: how a value head learns to predict returns.
+
+L = 1/2 max((V - R)^2, (clip(V, V_old - e, V_old + e) - R)^2)         [PPO code; arXiv 2005.12729, sec. 3]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sojourn.objectives.inputs import Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticInputs:
+    """One micro-batch; tensors of shape (T,) over action tokens.
+
+    value: prediction, with gradient.  old_value: the one when the batch was scored.  target: from `sojourn.credit.value_targets`.
+    tokens: action tokens of the whole batch; losses of micro-batches add up.
+    """
+
+    value: Tensor
+    old_value: Tensor
+    target: Tensor
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueLoss:
+    """Half the squared error, optionally with the pessimistic clip."""
+
+    clip: float | None = None
+    """How far a value may move in one update, in units of return; None does not bound it."""
+    warm_up: int = 0
+    """Updates in which only the critic learns; raise it when the critic starts from a language model's head."""
+
+    def policy_learns(self, update: int) -> bool:
+        """Whether the policy is trained in this update, counted from 0."""
+        return update >= self.warm_up
+
+    def __call__(self, inputs: CriticInputs) -> tuple[Tensor, Metrics]:
+        square = (inputs.value - inputs.target).square()
+        if self.clip is not None:
+            near = inputs.old_value + (inputs.value - inputs.old_value).clamp(-self.clip, self.clip)
+            square = torch.maximum(square, (near - inputs.target).square())
+        loss = 0.5 * square.sum() / inputs.tokens
+        error = (inputs.value.detach() - inputs.target).abs().sum() / inputs.tokens
+        return loss, {"value_loss": float(loss.detach()), "value_error": float(error)}

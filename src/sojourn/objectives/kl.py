@@ -1,0 +1,56 @@
+"""Divergence from a reference policy, as a term of the loss.
+
+    k1 = l,   k2 = l^2 / 2,   k3 = exp(-l) - 1 + l,   l = log pi - log pi_ref            [Schulman, "Approximating KL divergence"]
+
+All three estimate KL(pi || pi_ref) on samples of pi.  As a loss, k2 has the gradient of KL(pi || pi_ref), k3 that of the other
+direction KL(pi_ref || pi), and k1 none in expectation; to penalise with k1, put it in the reward (`sojourn.credit.kl_penalty`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from sojourn.objectives.inputs import LossInputs
+from sojourn.objectives.ratio import LIMIT
+
+Estimator = Literal["k1", "k2", "k3"]
+
+
+def estimate(logp: Tensor, ref_logp: Tensor, estimator: Estimator) -> Tensor:
+    """The divergence at each token, shape (T,)."""
+    log = (logp - ref_logp).clamp(-LIMIT, LIMIT)
+    if estimator == "k1":
+        return log
+    return log.square() / 2 if estimator == "k2" else (-log).exp() - 1 + log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kl:
+    """coefficient x divergence, added to the loss of each token.  [GRPO: k3, arXiv 2402.03300, eq. 4]"""
+
+    coefficient: float = 0.001
+    """Raising it keeps the policy nearer to the reference."""
+    estimator: Estimator = "k3"
+    """Whose gradient is followed; see above."""
+    unbiased: bool = False
+    """Multiply by the detached ratio pi / pi_behaviour, for stale samples.  [DeepSeek-V3.2]"""
+
+    def __post_init__(self) -> None:
+        if self.estimator == "k1":
+            raise ValueError(
+                "Kl(estimator='k1'): in the loss k1 has no gradient in expectation; use 'k2' or 'k3', or put k1 in the reward"
+            )
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        """Divergence at each token without the coefficient, shape (T,)."""
+        if inputs.ref_logp is None:
+            raise ValueError(
+                f"kl.coefficient is {self.coefficient:g} but there is no reference policy (ref_logp); configure one, or drop kl"
+            )
+        divergence = estimate(inputs.logp, inputs.ref_logp, self.estimator)
+        if self.unbiased:
+            divergence = divergence * (inputs.logp.detach() - inputs.behaviour_logp).clamp(-LIMIT, LIMIT).exp()
+        return divergence

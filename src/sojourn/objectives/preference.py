@@ -1,0 +1,133 @@
+"""Preference objectives: from pairs (chosen w, rejected l) of sequences.
+
+D = log pi(y) - log pi_ref(y), summed over the sequence's ACTION tokens only, in both policies; m = D_w - D_l; a bar divides by
+length.
+
+    DPO      -log s(beta m)                                                  [arXiv 2305.18290, eq. 7]
+    cDPO     -(1 - e) log s(beta m) - e log s(-beta m)                       [Mitchell 2023]
+    RPO      DPO + a (-log pi-bar(w))                                        [arXiv 2404.19733, eq. 1]
+    IPO      (m - 1 / (2 beta))^2                                            [arXiv 2310.12036, eq. 17]
+    SimPO    -log s(beta (lp-bar_w - lp-bar_l) - gamma)                      [arXiv 2405.14734, eq. 6]
+    ORPO     -lp-bar_w - lambda log s(log odds_w - log odds_l)               [arXiv 2403.07691, eq. 6 and 7]
+
+Step-DPO is DPO with action spans as the sequences.  The ids in `inputs.pairs` are ids of `inputs.sequence`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from sojourn.objectives.inputs import LossInputs, Metrics
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Log-probability sums and lengths of the two sides of each pair, shapes (P,)."""
+
+    chosen: Tensor
+    rejected: Tensor
+    chosen_length: Tensor
+    rejected_length: Tensor
+
+
+def sides(value_T: Tensor, inputs: LossInputs) -> Sides:
+    """Sum a token value over both sequences of each pair."""
+    if inputs.pairs is None:
+        raise ValueError("a preference objective needs inputs.pairs; make them with sojourn.credit.episode_pairs")
+    size = len(inputs.counts.tokens_per_sequence)
+    total = torch.zeros(size, dtype=value_T.dtype, device=value_T.device).index_add(0, inputs.sequence, value_T)
+    length = inputs.counts.tokens_per_sequence.to(value_T.dtype)
+    w, l = inputs.pairs.unbind(1)  # noqa: E741
+    return Sides(total[w], total[l], length[w], length[l])
+
+
+def against_reference(inputs: LossInputs) -> Tensor:
+    if inputs.ref_logp is None:
+        raise ValueError("this preference objective needs a reference policy (ref_logp); configure one, or use SimPO or ORPO")
+    return inputs.logp - inputs.ref_logp
+
+
+def _finish(loss_P: Tensor, margin_P: Tensor, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+    loss = loss_P.sum() / inputs.counts.pairs
+    right = (margin_P.detach() > 0).to(loss.dtype).sum() / inputs.counts.pairs
+    return loss, {
+        "loss": float(loss.detach()),
+        "right": float(right),
+        "margin": float(margin_P.detach().sum() / inputs.counts.pairs),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dpo:
+    """DPO; with `smoothing` cDPO, with `nll` RPO, with `by_length` length-normalised DPO."""
+
+    beta: float = 0.1
+    """Raising it keeps the policy nearer to the reference."""
+    smoothing: float = 0.0
+    """Share of pairs taken to be labelled wrongly, below 0.5."""
+    nll: float = 0.0
+    """Weight of the chosen answer's mean negative log-likelihood."""
+    by_length: bool = False
+    """Divide log-ratios by length."""
+
+    def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+        ratio = sides(against_reference(inputs), inputs)
+        good, bad = ratio.chosen, ratio.rejected
+        if self.by_length:
+            good, bad = good / ratio.chosen_length, bad / ratio.rejected_length
+        margin = self.beta * (good - bad)
+        loss = -(1 - self.smoothing) * logsigmoid(margin) - self.smoothing * logsigmoid(-margin)
+        if self.nll:
+            own = sides(inputs.logp, inputs)
+            loss = loss - self.nll * own.chosen / own.chosen_length
+        return _finish(loss, margin, inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ipo:
+    """A squared distance to a fixed margin: does not overfit where preferences are certain."""
+
+    beta: float = 0.1
+    """Raising it lowers the margin that is asked for, 1 / (2 beta) nats."""
+    by_length: bool = False
+    """Divide log-ratios by length."""
+
+    def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+        ratio = sides(against_reference(inputs), inputs)
+        good, bad = ratio.chosen, ratio.rejected
+        if self.by_length:
+            good, bad = good / ratio.chosen_length, bad / ratio.rejected_length
+        return _finish((good - bad - 1 / (2 * self.beta)).square(), good - bad, inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimPo:
+    """Length-normalised log-probabilities with a margin, and no reference."""
+
+    beta: float = 2.5
+    """Scale of the log-probability for each token."""
+    gamma: float = 1.375
+    """Margin that is asked for; the paper gives it as 0.55 beta."""
+
+    def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+        own = sides(inputs.logp, inputs)
+        margin = self.beta * (own.chosen / own.chosen_length - own.rejected / own.rejected_length) - self.gamma
+        return _finish(-logsigmoid(margin), margin, inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orpo:
+    """Supervised fine-tuning on the chosen answer plus the odds ratio; one stage, no reference."""
+
+    lam: float = 0.1
+    """Weight of the odds-ratio part."""
+
+    def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+        own = sides(inputs.logp, inputs)
+        good, bad = own.chosen / own.chosen_length, own.rejected / own.rejected_length
+        log_odds = (good - bad) - (torch.log1p(-good.exp()) - torch.log1p(-bad.exp()))
+        return _finish(-good - self.lam * logsigmoid(log_odds), log_odds, inputs)

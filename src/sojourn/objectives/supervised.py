@@ -1,0 +1,82 @@
+"""Supervised objectives: say again what was said.
+
+The action tokens of chosen episodes (an oracle's, the successful ones) are the targets.  Which ones is a filter's business, so
+warm-up, rejection-sampling fine-tuning, filtered behaviour cloning and expert iteration are this one loss.
+
+    plain          -log pi
+    probability    -sg[pi] log pi                   [DFT, arXiv 2508.05629]
+    uncertainty    -sg[pi (1 - pi)] log pi          [CHORD-phi, arXiv 2508.11408]
+    AWR, MARWIL    -exp(A / beta) log pi            [arXiv 1910.00177, eq. 6; MARWIL, NeurIPS 2018]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sojourn.objectives.aggregation import Aggregation
+from sojourn.objectives.inputs import LossInputs, Metrics, Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervised:
+    """Weighted negative log-likelihood of the action tokens."""
+
+    weight: Literal["plain", "probability", "uncertainty"] = "plain"
+    """Which tokens count more."""
+    positive_only: bool = False
+    """Only tokens with a positive advantage (filtered behaviour cloning, the NLL term of VAPO); the others count 0."""
+    aggregation: Aggregation = Aggregation()
+    """How token losses become one number."""
+
+    def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+        probability = inputs.logp.detach().exp()
+        factor = {
+            "plain": torch.ones_like(probability),
+            "probability": probability,
+            "uncertainty": probability * (1 - probability),
+        }[self.weight]
+        if self.positive_only:
+            factor = torch.where(inputs.advantage > 0, factor, 0.0)
+        return likelihood(factor, self.aggregation, inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvantageWeighted:
+    """Cloning that listens to the advantage: better actions are imitated more."""
+
+    beta: float = 1.0
+    """Temperature; towards 0 only the best counts, large is plain cloning."""
+    limit: float = 20.0
+    """Largest weight."""
+    aggregation: Aggregation = Aggregation()
+    """How token losses become one number."""
+
+    def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+        return likelihood((inputs.advantage / self.beta).exp().clamp(max=self.limit), self.aggregation, inputs)
+
+
+def likelihood(factor: Tensor, aggregation: Aggregation, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+    """Negative log-likelihood with a detached factor of each token."""
+    loss = -(aggregation.weights(inputs) * factor.detach() * inputs.logp).sum()
+    return loss, {"loss": float(loss.detach()), "nll": float(-inputs.logp.detach().sum() / inputs.counts.tokens)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """Weighted sum of objectives on the same tokens: (1 - mu) RL + mu SFT (CHORD), PPO + NLL of successes (VAPO)."""
+
+    parts: tuple[Objective, ...]
+    """What is added."""
+    weights: tuple[float, ...]
+    """One for each part."""
+
+    def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+        total, metrics = torch.zeros((), dtype=inputs.logp.dtype, device=inputs.logp.device), Metrics()
+        for part, weight in zip(self.parts, self.weights, strict=True):
+            loss, part_metrics = part(inputs)
+            total, metrics = total + weight * loss, metrics | part_metrics
+        return total, metrics | {"loss": float(total.detach())}

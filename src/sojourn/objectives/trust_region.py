@@ -1,0 +1,62 @@
+"""Trust regions of the clipping kind: how far one update may move a ratio.
+
+Each is called with the tokens' log-ratios and returns the loss to minimise and where it was cut, both of shape (T,).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sojourn.objectives.inputs import LossInputs
+from sojourn.objectives.ratio import Granularity, widen
+
+
+class TrustRegion(Protocol):
+    """`(log_ratio of tokens, granularity, inputs) -> (loss_T, cut_T)`."""
+
+    def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """-min(r A, clip(r, 1 - low, 1 + high) A).  [PPO, arXiv 1707.06347, eq. 7; clip-higher: DAPO, arXiv 2503.14476, eq. 10]"""
+
+    low: float = 0.2
+    """How far a ratio may fall before a bad action stops being pushed down."""
+    high: float = 0.2
+    """How far a ratio may rise before a good action stops being pushed up; above `low` it keeps rare tokens alive."""
+    dual: float | None = None
+    """c > 1: for A < 0 the loss is at most -c A.  [Ye et al., arXiv 1912.09729, eq. 5]"""
+    two_sided: float | None = None
+    """delta > 1 + high: for A < 0 the ratio is at most delta.  [INTELLECT-2, arXiv 2505.07291]"""
+
+    def __post_init__(self) -> None:
+        if self.dual is not None and self.dual <= 1 + self.high:
+            raise ValueError(f"Clip(dual={self.dual}): must lie above 1 + high = {1 + self.high:g}, or the band is unreachable")
+        if self.two_sided is not None and self.two_sided <= 1 + self.high:
+            raise ValueError(f"Clip(two_sided={self.two_sided}): must lie above 1 + high = {1 + self.high:g}")
+
+    def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        ratio, advantage = widen(log_ratio, inputs, granularity).exp(), inputs.advantage
+        if self.two_sided is not None:
+            ratio = torch.where(advantage < 0, ratio.clamp(max=self.two_sided), ratio)
+        loss = -torch.minimum(ratio * advantage, ratio.clamp(1 - self.low, 1 + self.high) * advantage)
+        cut = ((advantage > 0) & (ratio > 1 + self.high)) | ((advantage < 0) & (ratio < 1 - self.low))
+        if self.dual is not None:
+            bound = -self.dual * advantage
+            cut = cut | ((advantage < 0) & (loss > bound))
+            loss = torch.where(advantage < 0, torch.minimum(loss, bound), loss)
+        return loss, cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unclipped:
+    """-r A: no trust region.  With granularity "none" it is REINFORCE."""
+
+    def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        ratio = widen(log_ratio, inputs, granularity).exp()
+        return -ratio * inputs.advantage, torch.zeros_like(ratio, dtype=torch.bool)

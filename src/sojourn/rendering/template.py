@@ -1,0 +1,144 @@
+"""A chat template and what it can do.
+
+The one idea: a template is a black box, so its abilities are found by trying it on small conversations, never by its model's name.  What
+it cannot write is put into words that it can: a tool's result becomes a user message where it has no such role, a system message goes
+to the front of the first user message, messages of one role in a row are joined where it wants them to alternate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sojourn.core import ToolSpec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MARK = "sojournprobe"
+TODAY = "{% macro strftime_now(format) %}01 Jan 2026{% endmacro %}"
+"""Put before templates that print today's date: a rendering is a function of its messages, also after midnight."""
+
+
+class Turn(NamedTuple):
+    """A message as a template sees it."""
+
+    role: str
+    text: str
+    name: str | None = None
+
+
+class ChatTemplate:
+    """The chat template of a tokenizer.  Raises `ValueError` if it has none, or one that answers are not appended to.
+
+    has_system, has_tool, repeats_user: whether it writes system messages, tool messages, and user messages in a row.
+    end_of_turn: the text that ends an assistant's message, a single token; "" if it has none.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if not tokenizer.chat_template:
+            raise ValueError(
+                f"the tokenizer '{tokenizer.name_or_path}' has no chat template, so messages cannot become tokens: use the "
+                "instruct variant of the model, or set tokenizer.chat_template"
+            )
+        self._tokenizer = tokenizer
+        self._cached = lru_cache(maxsize=4096)(self._apply)
+        self._closing = self._header = ""
+        ask, answer = Turn("user", "q"), Turn("assistant", MARK)
+        self._closing = self._find_closing(ask)
+        self._header = self._find_header(ask, answer)
+        self.has_system = MARK in self._try(Turn("system", MARK), ask)
+        self.repeats_user = MARK in self._try(ask, Turn("user", MARK))
+        self.has_tool = self._knows_role("tool", ask, answer)
+        self.end_of_turn = self._find_end_of_turn(self.render((ask, answer)).rpartition(MARK)[2])
+
+    def render(self, turns: tuple[Turn, ...], *, tools: str = "", prompt: bool = False) -> str:
+        """The conversation as the template writes it; with `prompt`, up to where the assistant answers.
+
+        tools: JSON of the tools that the template itself shall describe.
+        """
+        if not turns:
+            return ""
+        text = self._cached(turns, tools, prompt)
+        return text + self._header if prompt else text.removesuffix(self._closing)
+
+    def fit(self, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+        """The turns in roles and an order that the template can write.  Assistant messages in a row are one answer."""
+        fitted: list[Turn] = []
+        for turn in turns:
+            foreign = (turn.role == "tool" and not self.has_tool) or (turn.role == "system" and not self.has_system)
+            turn = Turn("user", turn.text) if foreign else turn
+            last = fitted[-1] if fitted else Turn("", "")
+            if turn.role == last.role == "assistant":
+                fitted[-1] = Turn("assistant", last.text + turn.text)
+            elif turn.role == last.role == "user" and not self.repeats_user:
+                fitted[-1] = Turn("user", f"{last.text}\n\n{turn.text}")
+            else:
+                fitted.append(turn)
+        return tuple(fitted)
+
+    def describes(self, probe: ToolSpec, call: Sequence[str]) -> bool:
+        """Whether the template itself describes tools, and with a form of call that holds all texts of `call`."""
+        shown = self._try(Turn("user", "q"), tools=tools_json([probe]))
+        return all(text in shown for text in (probe.name, *call))
+
+    def _apply(self, turns: tuple[Turn, ...], tools: str, prompt: bool) -> str:
+        messages = [{"role": t.role, "content": t.text} | ({"name": t.name} if t.name else {}) for t in turns]
+        specs: list[Any] | None = json.loads(tools) if tools else None
+        source = self._tokenizer.get_chat_template(None, specs)
+        if "strftime_now" in source:
+            source = TODAY + source
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages, tools=specs, chat_template=source, add_generation_prompt=prompt, tokenize=False
+            )
+        except Exception as error:  # a template is foreign code: it may raise anything
+            roles = ", ".join(turn.role for turn in turns)
+            name = self._tokenizer.name_or_path
+            raise ValueError(f"the chat template of '{name}' refused a conversation ({roles}): {error}") from error
+        assert isinstance(text, str)
+        return text
+
+    def _try(self, *turns: Turn, tools: str = "") -> str:
+        try:
+            return self.render(turns, tools=tools)
+        except ValueError:
+            return ""
+
+    def _knows_role(self, role: str, *before: Turn) -> bool:
+        """Whether the template treats `role` otherwise than a role that does not exist."""
+        known, unknown = self._try(*before, Turn(role, MARK)), self._try(*before, Turn("norole", MARK))
+        return known.count(MARK) == 2 and unknown.replace("norole", role) != known
+
+    def _find_closing(self, ask: Turn) -> str:
+        """What the template writes after the last message only, if it is not asked to prompt: Phi-3 writes `eos_token`."""
+        text, prompted = self.render((ask,)), self.render((ask,), prompt=True)
+        for closing in ("", str(self._tokenizer.eos_token or "")):
+            if prompted.startswith(text.removesuffix(closing)):
+                return closing
+        raise ValueError(
+            f"the chat template of '{self._tokenizer.name_or_path}' does not append its generation prompt: {prompted!r} does not begin "
+            f"with {text!r}"
+        )
+
+    def _find_header(self, ask: Turn, answer: Turn) -> str:
+        """What opens the assistant's turn, where the template ignores `add_generation_prompt`."""
+        text = self.render((ask,))
+        if self.render((ask,), prompt=True) != text:
+            return ""
+        header = self.render((ask, answer)).removeprefix(text).partition(MARK)[0]
+        return header if header.strip() else ""
+
+    def _find_end_of_turn(self, tail: str) -> str:
+        ids = self._tokenizer.encode(tail.lstrip(), add_special_tokens=False)
+        if not ids or ids[0] not in self._tokenizer.added_tokens_decoder:
+            return ""
+        return str(self._tokenizer.convert_ids_to_tokens(ids[0]))
+
+
+def tools_json(tools: Sequence[ToolSpec]) -> str:
+    """The tools in the form that chat templates expect, as JSON."""
+    functions = ({"name": t.name, "description": t.description, "parameters": dict(t.parameters)} for t in tools)
+    return json.dumps([{"type": "function", "function": function} for function in functions])

@@ -1,0 +1,181 @@
+"""The run folder: everything that a run leaves behind, readable while it runs.
+
+    config.json       the frozen config; a resumed run must have the same
+    starts.jsonl      one row for each start: command, machine, versions, the step it went on from
+    metrics.jsonl     one row for each optimizer step
+    evals.jsonl       one row for each evaluation, mode and level
+    episodes/         Parquet, one file for each step and phase (see `sojourn.store.episodes`)
+    tensorboard/      the metrics as TensorBoard events, where `tensorboard` is installed
+    summary.json      written at the end
+    report.html       written by `sojourn.viewer`
+
+The one idea: rows carry their step, so a killed run and its continuation become one clean run by dropping what lies after the
+step that the checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sojourn.store.files import DiskFullError, append_row, plain, read_rows, write_json, write_rows
+from sojourn.store.machine import describe_machine
+
+Row = dict[str, Any]
+
+
+class RunFolder:
+    """A run folder, created if it is not there.  A step is the number of optimizer steps done: 1 after the first."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"run folder {self.path}: found a file, expected a folder (choose another name for the run)")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._board: _Board | None = None
+        self._last_step = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def write_config(self, config: Mapping[str, object]) -> None:
+        """Freeze the config.  Raises `ValueError` with the differences if the folder holds a run with another one."""
+        new = plain(config)
+        if not (self.path / "config.json").exists():
+            write_json(self.path / "config.json", new)
+            return
+        changes = _differences(flatten(self.config()), flatten(new))
+        if changes:
+            raise ValueError(
+                f"run folder {self.path} holds a run with another config:\n"
+                + "\n".join(f"  {change}" for change in changes)
+                + "\nTo go on with that run, give the same values; for a new run, choose another run folder."
+            )
+
+    def log_start(self, *, step: int, command: str | None = None) -> None:
+        """Note that the run starts, or goes on after `step`: the command (default: this process's), the machine, the versions."""
+        append_row(self.path / "starts.jsonl", {"step": step, **describe_machine(command)})
+
+    def log_step(self, metrics: Mapping[str, object]) -> None:
+        """Append the metrics of a step (with its number as `step`), and send those that are numbers to TensorBoard."""
+        append_row(self.path / "metrics.jsonl", metrics)
+        self._last_step = int(plain(metrics["step"]))
+        self._tensorboard({name: value for name, value in flatten(plain(metrics)).items() if name != "step"})
+
+    def log_eval(self, row: Mapping[str, object]) -> None:
+        """Append one evaluation: `eval` (before, during, after), `step`, `mode`, `level`, `success`, `tasks`."""
+        append_row(self.path / "evals.jsonl", row)
+
+    def write_summary(self, summary: Mapping[str, object]) -> None:
+        write_json(self.path / "summary.json", summary)
+
+    def config(self) -> Row:
+        return self._read_json("config.json")
+
+    def summary(self) -> Row:
+        return self._read_json("summary.json")
+
+    def metrics(self) -> list[Row]:
+        return read_rows(self.path / "metrics.jsonl")
+
+    def starts(self) -> list[Row]:
+        return read_rows(self.path / "starts.jsonl")
+
+    def evals(self) -> list[Row]:
+        """The evaluations; of two of the same kind, step, mode and level, the later (it was repeated after a kill)."""
+        rows = read_rows(self.path / "evals.jsonl")
+        return list({tuple(row.get(key) for key in ("eval", "step", "mode", "level")): row for row in rows}.values())
+
+    def episodes_path(self, phase: str, step: int) -> Path:
+        """Where the episodes of a phase (`train`, `eval-before`, ...) at a step lie."""
+        return self.path / "episodes" / f"{phase}-{step:06d}.parquet"
+
+    def truncate_after(self, step: int) -> None:
+        """Drop what was written after `step`, so that a run that goes on from there leaves one clean record."""
+        for name in ("metrics.jsonl", "evals.jsonl"):
+            file = self.path / name
+            if file.exists():
+                write_rows(file, [row for row in read_rows(file) if row["step"] <= step])
+        for file in (self.path / "episodes").glob("*.parquet"):
+            number = re.search(r"-(\d{6,})\.parquet$", file.name)
+            if number and int(number[1]) > step:
+                file.unlink()
+        (self.path / "summary.json").unlink(missing_ok=True)
+        self.close()
+        self._last_step = step
+
+    def close(self) -> None:
+        """Close the TensorBoard file.  The others are closed after each row."""
+        if self._board:
+            self._board.close()
+            self._board = None
+
+    def _tensorboard(self, values: Mapping[str, object]) -> None:
+        if self._board is None:
+            self._board = _Board(self.path / "tensorboard", self._last_step)
+        self._board.add(self._last_step, {k: float(v) for k, v in values.items() if isinstance(v, (int, float))})
+
+    def _read_json(self, name: str) -> Row:
+        file = self.path / name
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+
+class _Board:
+    """TensorBoard's writer where `tensorboard` is installed, else nothing.  Events of `step` and later, by a killed run, are hidden.
+
+    Its own thread writes, so a full disk is told at the next row.  By then `metrics.jsonl` holds the same numbers.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.folder = folder
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.writer = None
+        else:
+            self.writer = SummaryWriter(str(folder), purge_step=step)
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        if self.writer is None:
+            return
+        try:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+            self.writer.flush()
+        except OSError as error:
+            raise DiskFullError(self.folder, shutil.disk_usage(self.folder).free) from error
+
+    def close(self) -> None:
+        if self.writer is not None:
+            with suppress(OSError):  # a full disk, told before
+                self.writer.close()
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined with dots.
+
+    >>> flatten({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            flat.update(flatten(item, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    shown = [{key: json.dumps(value) for key, value in config.items()} for config in (old, new)]
+    pairs = {key: [values.get(key, "(not set)") for values in shown] for key in {**old, **new}}
+    return [f"{key}: was {was}, now {now}" for key, (was, now) in pairs.items() if was != now]

@@ -1,0 +1,66 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped.
+
+A checkpoint is a folder written under a temporary name and renamed when complete, so a kill or a full disk leaves the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from sojourn.learner import Learner
+from sojourn.store import write_atomic
+
+PREFIX = "step-"
+
+
+def save(folder: Path, step: int, learner: Learner, state: dict[str, Any]) -> Path:
+    """Write the checkpoint of `step` and drop older ones.  Raises `DiskFullError`; then the older one is still there."""
+    target = folder / f"{PREFIX}{step:06d}"
+    weights = {name: p.detach() for name, p in learner.model.named_parameters() if p.requires_grad}
+
+    def write(path: Path) -> None:
+        path.mkdir()
+        save_file(weights, path / "trained.safetensors")
+        torch.save(learner.optimizer.state_dict(), path / "optimizer.pt")
+        (path / "state.json").write_text(json.dumps({"step": step, **state}))
+
+    if target.exists():
+        return target
+    write_atomic(target, write)
+    for old in _all(folder):
+        if old != target:
+            shutil.rmtree(old)
+    return target
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest complete checkpoint."""
+    found = _all(folder)
+    return found[-1] if found else None
+
+
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """Put the trained weights of a checkpoint into `model`."""
+    missing, unexpected = model.load_state_dict(load_file(path / "trained.safetensors"), strict=False)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    lost = sorted(trained & set(missing)) + unexpected
+    if lost:
+        raise ValueError(f"checkpoint {path} does not fit this model, for example {lost[0]}: use the run's own model and lora_rank")
+
+
+def load(path: Path, learner: Learner) -> dict[str, Any]:
+    """Restore weights and optimizer; returns the state given to `save`, with `step`."""
+    load_weights(path, learner.model)
+    learner.optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True))
+    state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    return state
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "state.json").exists())

@@ -1,0 +1,92 @@
+"""What a training run is: numbers in `TrainConfig`, parts in `Experiment`.
+
+A recipe is a frozen subclass of `TrainConfig` and a function that makes the `Experiment` from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sojourn.agents import react
+from sojourn.core import Environment, TaskSource
+from sojourn.credit import Credit, grpo
+from sojourn.curriculum import Curriculum
+from sojourn.engine import SamplingParams
+from sojourn.learner.optimizer import OptimizerConfig
+from sojourn.objectives import Objective, PolicyGradient
+from sojourn.policy import Limits, Program
+from sojourn.rendering.protocols import ActionProtocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The numbers of a run.  Every field can be set on the command line."""
+
+    run: str = "runs/default"
+    """Run folder.  An existing one is resumed."""
+    model: str = "smollm2-135m"
+    """A known name, a local directory, or a model of the Hugging Face hub."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the computation; auto is bfloat16 where the CPU multiplies it in hardware.  Masters are float32."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank instead of all weights; 0 trains all.  Raise it for more capacity."""
+    seed: int = 0
+    """Of tasks and sampling."""
+    steps: int = 20
+    """Optimizer steps."""
+    max_minutes: float = 0.0
+    """Stop training, and evaluate, after so many minutes since the start; 0 for no limit."""
+    groups: int = 8
+    """Tasks a step.  Raise it for a less noisy gradient."""
+    group_size: int = 8
+    """Episodes a task.  Raise it so that rare successes are seen."""
+    max_turns: int = 8
+    """Actions an episode may take."""
+    max_tokens: int = 64
+    """Tokens of one action."""
+    max_context: int = 1024
+    """Tokens of a context, actions included."""
+    temperature: float = 1.0
+    """Of sampling in training and sampled evaluation."""
+    concurrency: int = 64
+    """Episodes in flight."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How weights move."""
+    token_budget: int = 4096
+    """Unique tokens in a micro-batch; raise it while memory lasts."""
+    eval_tasks: int = 64
+    """Held-out tasks a level, before and after training."""
+    eval_greedy: bool = False
+    """Evaluate greedily too."""
+    eval_every: int = 0
+    """Evaluate during training every so many steps; 0 never."""
+    checkpoint_every: int = 5
+    """Steps between checkpoints; a killed run loses at most so many."""
+    keep_episodes_every: int = 1
+    """Write the training episodes of every n-th step; 0 none."""
+
+    def sampling(self) -> SamplingParams:
+        return SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature)
+
+    def limits(self) -> Limits:
+        return Limits(max_turns=self.max_turns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """The parts of a run: a world, its tasks, who acts in it and how credit becomes a loss."""
+
+    environment: Callable[[], Environment]
+    """Makes a fresh world for one episode."""
+    tasks: TaskSource
+    protocol: ActionProtocol
+    """How actions are written."""
+    curriculum: Curriculum
+    """Which tasks come next."""
+    program: Program = react
+    credit: Credit = field(default_factory=grpo)
+    objective: Objective = field(default_factory=PolicyGradient)
+    kl_reference: bool = False
+    """Keep a frozen copy of the first weights, for objectives with a KL term."""

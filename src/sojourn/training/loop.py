@@ -1,0 +1,275 @@
+"""The on-policy loop: tasks, rollout, credit, update, and again.
+
+It joins the rooms and knows no algorithm: the curriculum gives tasks, the experiment's credit and objective turn episodes into
+a loss.  Everything that a run is lies in the run folder; a run that was killed goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sojourn.core import Episode, EpisodeGroup, Task, total
+from sojourn.credit import Columns, columns
+from sojourn.curriculum import Outcome
+from sojourn.engine.local import LocalEngine
+from sojourn.learner import Learner
+from sojourn.models import load
+from sojourn.policy import Policy
+from sojourn.policy.session import stable_hash
+from sojourn.rendering import ChatRenderer
+from sojourn.store import RunFolder, to_row, write_episodes
+from sojourn.training import checkpoint, setup
+from sojourn.training.config import Experiment, TrainConfig
+from sojourn.training.rollout import Rollout
+from sojourn.viewer.progress import Progress
+
+ACTOR = "actor"
+
+
+class Trainer:
+    """One run.  `train` is what most callers want; the trainer's parts are public for programs that need other orders."""
+
+    def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
+        self.config = config
+        self.experiment = experiment
+        self.model, self.tokenizer, reference = setup.prepare(config, experiment, model)
+        self.engine = LocalEngine(
+            self.model, self.tokenizer, max_batch=config.concurrency, max_context=config.max_context
+        )
+        self.learner = Learner(self.model, config.optimizer, token_budget=config.token_budget, reference=reference)
+        self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
+        self.step = 0
+        self.seconds = 0.0
+
+    def rollout(self, **sampling: Any) -> Rollout:
+        """How this run plays episodes; `sampling` overrides sampling parameters."""
+        params = replace(self.config.sampling(), **sampling)
+        policy = Policy(ACTOR, self.engine, self.renderer, self.experiment.protocol, params)
+        return Rollout(
+            self.experiment.environment,
+            self.experiment.program,
+            {ACTOR: policy},
+            self.config.limits(),
+            self.config.concurrency,
+        )
+
+    async def train_step(self, done: Callable[[Episode], None] = lambda _: None) -> tuple[list[EpisodeGroup], dict[str, Any]]:
+        """One optimizer step: returns the episodes, and the step's metrics."""
+        began, sampled = time.monotonic(), self.engine.sampled_tokens
+        tasks = self.experiment.curriculum.next(self.config.groups)
+        seed = stable_hash(self.config.seed, "train", self.step)
+        groups = await self.rollout().groups(tasks, size=self.config.group_size, seed=seed, done=done)
+        after_sampling = time.monotonic()
+        table = columns(groups, trained=(ACTOR,))
+        advantage_T = self.experiment.credit(table)
+        metrics = self.learner.update(groups, table, advantage_T, self.experiment.objective)
+        self.step += 1
+        self.engine.update(self.step)
+        outcomes = [outcome for group in groups if (outcome := _outcome(group)) is not None]
+        self.experiment.curriculum.observe(outcomes)
+        finished = time.monotonic()
+        metrics |= {
+            "step": self.step,
+            **_statistics(groups),
+            "zero_signal": float(np.mean([o.zero_signal for o in outcomes])),
+            "lr": self.learner.optimizer.learning_rate,
+            "seconds/sample": after_sampling - began,
+            "seconds/train": finished - after_sampling,
+            "tokens_per_second": (self.engine.sampled_tokens - sampled) / (after_sampling - began),
+            "curriculum": self.experiment.curriculum.describe(),
+        }
+        self._last = table, advantage_T
+        return groups, metrics
+
+    async def evaluate(
+        self, count: int, *, greedy: bool = False, done: Callable[[Episode], None] = lambda _: None
+    ) -> list[EpisodeGroup]:
+        """Play `count` held-out tasks of every level once; a function of the weights, the config's seed aside."""
+        source = self.experiment.tasks
+        tasks = [source.task("test", level, index) for level in source.levels for index in range(count)]
+        rollout = self.rollout(temperature=0.0) if greedy else self.rollout()
+        return await rollout.groups(tasks, size=1, seed=stable_hash(self.config.seed, "test"), done=done)
+
+    def advantages(self, groups: Sequence[EpisodeGroup]) -> list[dict[int, NDArray[np.float32]]]:
+        """Of the last step's groups: for each group the advantages of its action spans."""
+        table, advantage_T = self._last
+        return _by_group(groups, table, advantage_T)
+
+
+class Run:
+    """A trainer and its run folder: evaluation, logging, checkpoints, resume."""
+
+    def __init__(self, trainer: Trainer, folder: RunFolder, progress: Progress) -> None:
+        self.trainer = trainer
+        self.folder = folder
+        self.progress = progress
+        self._began = time.monotonic()
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Of work since the first start, over all resumptions."""
+        return self._before + time.monotonic() - self._began
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        path = checkpoint.latest(self.folder.path / "checkpoints")
+        if path is not None:
+            state = checkpoint.load(path, self.trainer.learner)
+            self.trainer.step, self._before = state["step"], state["seconds"]
+            self.trainer.engine.update(self.trainer.step)
+            self.trainer.experiment.curriculum.load_state(state["curriculum"])
+            self.progress.log(f"resuming {self.folder.path} after step {self.trainer.step} (from {path.name})")
+        self.folder.truncate_after(self.trainer.step if path else -1)
+        self.progress.done = self.trainer.step
+        self.folder.log_start(step=self.trainer.step)
+
+    def save(self) -> None:
+        state = {"curriculum": self.trainer.experiment.curriculum.state(), "seconds": self.seconds}
+        checkpoint.save(self.folder.path / "checkpoints", self.trainer.step, self.trainer.learner, state)
+
+    async def go(self) -> dict[str, Any]:
+        """Evaluate, train, evaluate; returns the summary."""
+        config, trainer = self.trainer.config, self.trainer
+        if not self._evaluated("before"):
+            await self.evaluate("before")
+        while trainer.step < config.steps and not (config.max_minutes and self.seconds > 60 * config.max_minutes):
+            await self.one_step()
+            if trainer.step % config.checkpoint_every == 0:
+                self.save()
+            if config.eval_every and trainer.step % config.eval_every == 0 and trainer.step < config.steps:
+                await self.evaluate("during")
+        self.save()
+        await self.evaluate("after")
+        return self.summary()
+
+    async def one_step(self) -> None:
+        config = self.trainer.config
+        with self.progress.phase("sample and train", total=config.groups * config.group_size) as phase:
+            groups, metrics = await self.trainer.train_step(lambda e: phase.advance(1, _sampled(e)))
+        if config.keep_episodes_every and self.trainer.step % config.keep_episodes_every == 0:
+            self._keep("train", groups, self.trainer.advantages(groups))
+        self.folder.log_step(metrics | {"seconds": self.seconds})
+        self.progress.step(metrics)
+
+    async def evaluate(self, when: str) -> None:
+        """Evaluate sampled, and greedily if the config says so."""
+        count = self.trainer.config.eval_tasks
+        levels = self.trainer.experiment.tasks.levels
+        for mode in ("sampled", "greedy") if self.trainer.config.eval_greedy else ("sampled",):
+            with self.progress.phase(f"evaluate {when}", total=count * len(levels)) as phase:
+                groups = await self.trainer.evaluate(
+                    count, greedy=mode == "greedy", done=lambda e: phase.advance(1, _sampled(e))
+                )
+            self._keep(f"eval-{when}-{mode}", groups)
+            by_level: dict[str, list[Episode]] = defaultdict(list)
+            for group in groups:
+                by_level[group.task.level] += group.valid
+            for level, episodes in by_level.items():
+                row = {"eval": when, "step": self.trainer.step, "mode": mode, "level": level, "tasks": len(episodes)}
+                self.folder.log_eval(row | {"success": float(np.mean([e.success for e in episodes]))})
+
+    def summary(self) -> dict[str, Any]:
+        """What the run came to; also written to `summary.json`."""
+        summary: dict[str, Any] = {"seed": self.trainer.config.seed, "steps": self.trainer.step, "seconds": self.seconds}
+        for when in ("before", "after"):
+            rows = [r for r in self.folder.evals() if r["eval"] == when and r["mode"] == "sampled"]
+            summary[f"success_{when}"] = {row["level"]: row["success"] for row in rows}
+        self.folder.write_summary(summary)
+        return summary
+
+    def _evaluated(self, when: str) -> bool:
+        return any(row["eval"] == when for row in self.folder.evals())
+
+    def _keep(
+        self, phase: str, groups: Sequence[EpisodeGroup], advantages: Sequence[dict[int, NDArray[np.float32]]] | None = None
+    ) -> None:
+        step = self.trainer.step
+        rows = [
+            to_row(
+                episode,
+                group.key,
+                self.trainer.tokenizer.decode,
+                advantages[index] if advantages else None,
+                phase=phase,
+                step=step,
+            )
+            for index, group in enumerate(groups)
+            for episode in group.episodes
+        ]
+        write_episodes(self.folder.episodes_path(phase, step), rows)
+
+
+def train(config: TrainConfig, experiment: Experiment) -> dict[str, Any]:
+    """Run, or resume, the training that `config` and `experiment` say; returns the summary.
+
+    Everything is in the run folder `config.run`: metrics, evaluations, episodes, checkpoints, `report.html`, `summary.json`.
+    """
+    from sojourn.viewer.report import write_report
+
+    folder = RunFolder(Path(config.run))
+    folder.write_config(asdict(config))
+    with folder, Progress(config.steps, title=folder.path.name) as progress:
+        progress.log(f"loading {config.model}")
+        trainer = Trainer(config, experiment)
+        run = Run(trainer, folder, progress)
+        run.resume()
+        setup.check_contract(trainer)
+        summary = asyncio.run(run.go())
+        report = write_report(folder)
+        progress.log(f"report: {report}")
+    return summary
+
+
+def _outcome(group: EpisodeGroup) -> Outcome | None:
+    if not group.valid:
+        return None
+    returns = {episode.total for episode in group.valid}
+    return Outcome(group.task, float(np.mean([e.success for e in group.valid])), len(returns) == 1)
+
+
+def _statistics(groups: Sequence[EpisodeGroup]) -> dict[str, float]:
+    """Means over the valid episodes of a step, and what became of the others."""
+    episodes = [episode for group in groups for episode in group.valid]
+    everyone = [episode for group in groups for episode in group.episodes]
+    result = {
+        "episodes": float(len(episodes)),
+        "failed": float(len(everyone) - len(episodes)),
+        "reward": float(np.mean([e.total for e in episodes])),
+        "success": float(np.mean([e.success for e in episodes])),
+        "turns": float(np.mean([len(e.actions) for e in episodes])),
+        "tool_calls": float(np.mean([e.info.get("tool_calls", 0) for e in episodes])),
+        "length": float(np.mean([_sampled(e) for e in episodes])),
+        "action_tokens": float(sum(_sampled(e) for e in everyone)),
+    }
+    by_level: dict[str, list[Episode]] = defaultdict(list)
+    for episode in episodes:
+        by_level[episode.task.level].append(episode)
+    for level, members in sorted(by_level.items()):
+        result[f"success/{level}"] = float(np.mean([e.success for e in members]))
+        result[f"share/{level}"] = len(members) / len(episodes)
+    return result
+
+
+def _sampled(episode: Episode) -> int:
+    return sum(len(episode.tree[span].tokens) for span in episode.actions)
+
+
+def _by_group(
+    groups: Sequence[EpisodeGroup], table: Columns, advantage_T: NDArray[np.float64]
+) -> list[dict[int, NDArray[np.float32]]]:
+    group_of_row = [index for index, group in enumerate(groups) for episode in group.episodes for _ in episode.actions]
+    result: list[dict[int, NDArray[np.float32]]] = [{} for _ in groups]
+    for row, group in enumerate(group_of_row):
+        part = advantage_T[table.start_S[row] : table.start_S[row + 1]]
+        result[group][int(table.span_S[row])] = part.astype(np.float32)
+    return result

@@ -1,0 +1,94 @@
+"""Rollouts: groups of episodes, all at once, each an agent program in its own environment.
+
+Failures are classed here: a full context is the policy's, anything that breaks is the infrastructure's and never a reward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sojourn.core import (
+    ContextFull,
+    Environment,
+    Episode,
+    EpisodeGroup,
+    Failure,
+    FailureKind,
+    InfrastructureError,
+    StopReason,
+    Task,
+    TrajectoryTree,
+)
+from sojourn.policy import Limits, Policy, Program, Session
+from sojourn.policy.session import stable_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How episodes are played.
+
+    environment: makes a fresh world for one episode.  policies: by name; the one that is trained is "actor".
+    concurrency: episodes in flight at most; raising it fills the engine's batch, and takes memory and tool processes.
+    """
+
+    environment: Callable[[], Environment]
+    program: Program
+    policies: Mapping[str, Policy]
+    limits: Limits = Limits()
+    concurrency: int = 64
+
+    async def groups(
+        self, tasks: Sequence[Task], *, size: int, seed: int, done: Callable[[Episode], None] = lambda _: None
+    ) -> list[EpisodeGroup]:
+        """Play each task `size` times.  `done` hears of every finished episode.
+
+        Raises `InfrastructureError` if more than half of all episodes failed for lack of infrastructure: then something is wrong
+        for which no statistics should be made.
+        """
+        gate = asyncio.Semaphore(self.concurrency)
+        groups = [EpisodeGroup(f"{index}:{task.id}", task, TrajectoryTree()) for index, task in enumerate(tasks)]
+        for group in groups:
+            group.episodes = [Episode(f"{group.key}/{i}", group.task, group.tree) for i in range(size)]
+        episodes = [episode for group in groups for episode in group.episodes]
+
+        async def one(episode: Episode) -> None:
+            async with gate:
+                await self.play(episode, seed=stable_hash(seed, episode.id))
+            done(episode)
+
+        async with asyncio.TaskGroup() as running:
+            for episode in episodes:
+                running.create_task(one(episode))
+        broken = [episode for episode in episodes if not episode.valid]
+        if 2 * len(broken) > len(episodes):
+            first = next(f for f in broken[0].failures if f.kind is FailureKind.INFRASTRUCTURE)
+            raise InfrastructureError(
+                f"{len(broken)} of {len(episodes)} episodes failed, first {broken[0].id} in {first.where}:\n{first.message}"
+            )
+        return groups
+
+    async def play(self, episode: Episode, *, seed: int) -> None:
+        """Run the agent program for one episode and class what goes wrong."""
+        started = time.monotonic()
+        environment = self.environment()
+        session = Session(episode, environment, self.policies, seed=seed, limits=self.limits)
+        try:
+            await self.program(session)
+        except ContextFull as error:
+            episode.failures.append(Failure(FailureKind.BUDGET, "policy", str(error)))
+            episode.stop = StopReason.TOKEN_LIMIT
+        except InfrastructureError as error:
+            episode.failures.append(Failure(FailureKind.INFRASTRUCTURE, "environment or engine", str(error)))
+            episode.stop = StopReason.FAILED
+        except Exception:
+            episode.failures.append(Failure(FailureKind.INFRASTRUCTURE, "agent program", traceback.format_exc(limit=-4)))
+            episode.stop = StopReason.FAILED
+        finally:
+            await environment.close()
+        on_path = {span for action in episode.actions for span in episode.tree.path(action)[:-1]}
+        episode.leaves = [action for action in episode.actions if action not in on_path]
+        episode.seconds = time.monotonic() - started

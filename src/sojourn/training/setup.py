@@ -1,0 +1,101 @@
+"""What must stand before the first step: the model, its precision, its adapters, and proof that engine and learner agree."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import ctypes
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from sojourn.engine import SamplingParams
+from sojourn.learner.batch import build
+from sojourn.learner.learner import Micro
+from sojourn.models import load
+from sojourn.training.config import Experiment, TrainConfig
+
+if TYPE_CHECKING:
+    from sojourn.training.loop import Trainer
+
+
+class Model(Protocol):
+    """A model and its tokenizer (`sojourn.models.LoadedModel`)."""
+
+    @property
+    def model(self) -> PreTrainedModel: ...
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+
+
+def prepare(
+    config: TrainConfig, experiment: Experiment, loaded: Model | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, PreTrainedModel | None]:
+    """Load the model that the config names (or take `loaded`): the model, its tokenizer, and a frozen reference if the
+    experiment wants one."""
+    keep_memory()
+    torch.set_num_threads(os.cpu_count() or 1)
+    found = loaded or load(config.model)
+    model = found.model.to(precision(config.dtype))
+    reference = copy.deepcopy(model).requires_grad_(False) if experiment.kl_reference else None
+    if config.lora_rank:
+        add_adapters(model, config.lora_rank, config.seed)
+    return model, found.tokenizer, reference
+
+
+def precision(choice: str) -> torch.dtype:
+    """float32, or bfloat16 where it is asked for or the CPU multiplies it in hardware."""
+    if choice == "auto":
+        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[choice]
+
+
+def add_adapters(model: PreTrainedModel, rank: int, seed: int) -> None:
+    """Put low-rank adapters on all linear layers of the body and freeze the rest.  [Hu et al., arXiv 2106.09685]"""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory: giving large blocks back and faulting them in again costs a third of a CPU step."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            trim_threshold, mmap_threshold = -1, -3
+            libc.mallopt(trim_threshold, 2**31 - 1)
+            libc.mallopt(mmap_threshold, 2**30)
+
+
+def check_contract(trainer: Trainer, tolerance: float | None = None) -> float:
+    """Sample a path and let the learner score it: the largest difference of log-probabilities.
+
+    Raises `ValueError` beyond `tolerance` (1e-3 in float32, 0.2 in bfloat16): then this model does not run as we think, and
+    training would be off-policy without anybody knowing.
+    """
+    from sojourn.core import Kind, Span, TrajectoryTree
+
+    prompt = np.asarray(trainer.tokenizer.encode("Once upon a time, there was a"), np.int64)
+    completion = asyncio.run(trainer.engine.sample(prompt, SamplingParams(max_tokens=16, temperature=trainer.config.temperature)))
+    tree = TrajectoryTree()
+    root = tree.add(Span(-1, prompt, Kind.OBSERVATION))
+    span = tree.add(Span(root, completion.tokens, Kind.ACTION))
+    batch = build([(tree, span, np.arange(len(completion.tokens)))])
+    with torch.no_grad():
+        logp, _ = trainer.learner.score(Micro(batch, trainer.config.temperature))
+    gap = float(np.abs(logp.numpy()[np.argsort(batch.row)] - completion.logprobs).max())
+    limit = tolerance or (1e-3 if trainer.model.dtype == torch.float32 else 0.2)
+    if gap > limit:
+        raise ValueError(
+            f"engine and learner disagree by {gap:.4f} on the log-probability of a token (allowed: {limit}); "
+            f"the model type '{trainer.model.config.model_type}' is not run faithfully: please report it"
+        )
+    return gap

@@ -1,0 +1,238 @@
+"""The report: one self-contained HTML page over a run folder, finished or still running.
+
+The one idea: the page is a pure function of the folder (rows of metrics and evaluations, Parquet episodes, config), so it can be made
+again at any time, on another machine, by `sojourn report`.  It loads nothing from the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from sojourn.store.files import write_atomic
+from sojourn.store.run import RunFolder, flatten
+from sojourn.viewer.progress import duration
+from sojourn.viewer.samples import before_and_after, contexts, trained_groups
+from sojourn.viewer.svg import DARK, LIGHT, Bar, Series, bar_chart, line_chart, number, points_of, stack_chart
+
+Row = dict[str, Any]
+
+CURVES: tuple[tuple[str, tuple[str, ...], bool, str], ...] = (
+    ("Reward", ("reward",), False, "Mean return of an episode, by step."),
+    ("Tool calls", ("tool_calls",), False, "Mean number of tool calls in an episode."),
+    ("Turns", ("turns",), False, "Mean number of actions in an episode."),
+    ("Length", ("length",), False, "Mean number of tokens that the policy writes in an episode."),
+    ("Entropy", ("entropy",), False, "Nats per action token. Near 0 the policy no longer explores."),
+    ("KL divergence", ("kl",), False, "Nats per token. A sudden rise warns of an unstable update."),
+    ("Groups without signal", ("zero_signal",), True, "Share of groups whose episodes all earned the same: no gradient."),
+    ("Cut tokens", ("cut_high", "cut_low"), True, "Share of tokens whose update the trust region cut off."),
+    ("Engine and learner", ("mismatch_k3",), False, "Divergence of their log-probabilities. Near 0 when all is well."),
+    ("Gradient norm", ("grad_norm",), False, "Before clipping."),
+    ("Loss", ("loss",), False, "The objective's value. Its level means little in reinforcement learning."),
+    ("Learning rate", ("lr",), False, "Of the optimizer."),
+    ("Sampling speed", ("tokens_per_second",), False, "Tokens sampled per second."),
+)
+"""Title, metric names, whether they are shares, and what one line says about it."""
+
+
+def write_report(run: RunFolder | str | Path) -> Path:
+    """Write `report.html` into a run folder and return its path.  Raises `ValueError` if the folder holds no run."""
+    run = run if isinstance(run, RunFolder) else _existing(Path(run))
+    page = _environment().get_template("report.html.j2").render(**_content(run))
+    path = run.path / "report.html"
+    write_atomic(path, lambda temporary: _write(temporary, page))
+    return path
+
+
+def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """The interval in which a true success rate lies with 95 % confidence when `share` of `count` were solved.  [Wilson 1927]
+
+    >>> [round(bound, 3) for bound in wilson(0.8, 10)]
+    [0.49, 0.943]
+    """
+    if count == 0:
+        return 0.0, 1.0
+    middle = share + z * z / (2 * count)
+    spread = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max((middle - spread) / scale, 0.0), min((middle + spread) / scale, 1.0)
+
+
+def _existing(path: Path) -> RunFolder:
+    if not (path / "config.json").exists() and not (path / "metrics.jsonl").exists():
+        raise ValueError(f"{path} is no run folder: found neither config.json nor metrics.jsonl (give one, as runs/quickstart)")
+    return RunFolder(path)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("sojourn.viewer", "."),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _value, "percent": "{:.1%}".format}
+    return environment
+
+
+def _content(run: RunFolder) -> Row:
+    """Everything that the template shows."""
+    metrics, evals, summary = run.metrics(), run.evals(), run.summary()
+    levels = _levels(evals, metrics)
+    has_episodes = any((run.path / "episodes").glob("*.parquet"))
+    return {
+        "name": run.path.resolve().name,
+        "config": flatten(run.config()),
+        "starts": run.starts(),
+        "summary": summary,
+        "finished": bool(summary),
+        "headline": _headline(evals, levels),
+        "facts": _facts(metrics, summary, run.config()),
+        "mode": (_modes(evals) or [""])[0],
+        "learning": _learning_chart(metrics, evals, levels),
+        "evaluations": _evaluations(evals, levels),
+        "curriculum": _curriculum_charts(metrics, levels),
+        "curves": _curves(metrics),
+        "pairs": [(change, *map(_episode, pair)) for change, *pair in before_and_after(run.path)] if has_episodes else [],
+        "groups": [tuple(map(_episode, group)) for group in trained_groups(run.path)] if has_episodes else [],
+        "colors": {"light": LIGHT, "dark": DARK},
+    }
+
+
+def _levels(evals: Sequence[Row], metrics: Sequence[Row]) -> list[str]:
+    """Levels in the order in which evaluations name them, which is easiest first."""
+    trained = (key.split("/", 1)[1] for row in metrics for key in row if key.startswith("success/"))
+    return list(dict.fromkeys([row["level"] for row in evals] + list(trained)))
+
+
+def _measured(evals: Sequence[Row], when: str, mode: str, level: str) -> Row | None:
+    rows = [row for row in evals if (row["eval"], row["mode"], row["level"]) == (when, mode, level)]
+    return rows[-1] if rows else None
+
+
+def _modes(evals: Sequence[Row]) -> list[str]:
+    """Sampled first: it is what training sees."""
+    return sorted({row["mode"] for row in evals}, key=lambda mode: (mode != "sampled", mode))
+
+
+def _headline(evals: Sequence[Row], levels: Sequence[str]) -> list[Row]:
+    """Success before and after, for each level."""
+    mode = (_modes(evals) or [""])[0]
+    found = [{"level": l, **{when: _measured(evals, when, mode, l) for when in ("before", "after")}} for l in levels]
+    return [row for row in found if row["before"] or row["after"]]
+
+
+def _facts(metrics: Sequence[Row], summary: Row, config: Row) -> list[tuple[str, str]]:
+    seconds = summary.get("seconds") or sum(v for row in metrics for k, v in row.items() if k.startswith("seconds/") and v)
+    facts = [("steps", number(metrics[-1]["step"]) if metrics else "0")]
+    if metrics:
+        facts.append(("episodes", number(sum(row.get("episodes") or 0 for row in metrics))))
+        facts.append(("time", duration(seconds)))
+    flat = flatten(config)
+    for name in ("model", "seed"):
+        key = next((k for k in flat if k.split(".")[-1] == name or k == f"{name}.name"), None)
+        facts += [(name, str(flat[key]))] if key else []
+    return facts
+
+
+def _learning_chart(metrics: Sequence[Row], evals: Sequence[Row], levels: Sequence[str]) -> Markup | None:
+    """Success of each level: lines are the training batches, rings the held-out evaluations."""
+    series = []
+    mode = (_modes(evals) or [""])[0]
+    for color, level in enumerate(levels):
+        points = points_of(metrics, f"success/{level}")
+        series += [Series(name=level, points=points, color=color)] if points else []
+    for color, level in enumerate(levels):
+        rings = points_of([row for row in evals if row["mode"] == mode and row["level"] == level], "success")
+        series += [Series(name=f"{level}, held out", points=rings, color=color, style="marks")] if rings else []
+    return Markup(line_chart(series, percent=True, y=(0.0, 1.0), width=1060, height=330)) if series else None
+
+
+def _evaluations(evals: Sequence[Row], levels: Sequence[str]) -> list[Row]:
+    """For each mode a chart and a table, before against after."""
+    found = []
+    for mode in _modes(evals):
+        table, groups = [], []
+        for level in levels:
+            both = {when: _rate(_measured(evals, when, mode, level)) for when in ("before", "after")}
+            table.append({"level": level, **both})
+            colors = {"before": "var(--before)", "after": "var(--c0)"}
+            bars = [Bar(name=when, color=colors[when], **_bounds(rate)) for when, rate in both.items() if rate]
+            groups += [(level, bars)] if bars else []
+        if groups:
+            found.append({"mode": mode, "rows": table, "chart": Markup(bar_chart(groups))})
+    return found
+
+
+def _rate(row: Row | None) -> Row | None:
+    if row is None:
+        return None
+    low, high = wilson(row["success"], row["tasks"])
+    return {"value": row["success"], "low": low, "high": high, "tasks": row["tasks"], "step": row["step"]}
+
+
+def _bounds(rate: Row) -> dict[str, float]:
+    return {key: rate[key] for key in ("value", "low", "high")}
+
+
+def _curriculum_charts(metrics: Sequence[Row], levels: Sequence[str]) -> list[Row]:
+    """What was trained on, and what the curriculum knew when it chose it."""
+    charts = []
+    shares = [Series(name=l, points=points_of(metrics, f"share/{l}"), color=i) for i, l in enumerate(levels)]
+    if any(one.points for one in shares):
+        svg = stack_chart([one for one in shares if one.points], percent=True, width=520, height=210)
+        charts.append({"title": "Levels trained on", "note": "Share of each step's episodes.", "svg": Markup(svg)})
+    states = [{**flatten(row.get("curriculum") or {}), "step": row["step"]} for row in metrics]
+    seen = (key for row in states for key, value in row.items() if _is_number(value))
+    names = [key for key in dict.fromkeys(seen) if key != "step" and not key.startswith("share/")]
+    state = [Series(name=n, points=points_of(states, n), color=i) for i, n in enumerate(names[: len(LIGHT)])]
+    if state:
+        svg = line_chart(state, width=520, height=210)
+        charts.append({"title": "Curriculum", "note": "Its own numbers, as it describes them.", "svg": Markup(svg)})
+    return charts
+
+
+def _curves(metrics: Sequence[Row]) -> list[Row]:
+    """The known curves that were logged, seconds for each phase, then every other number."""
+    charts = [_curve(metrics, title, keys, share, note) for title, keys, share, note in CURVES]
+    phases = list(dict.fromkeys(key for row in metrics for key in row if key.startswith("seconds/")))
+    if phases:
+        series = [Series(name=k.split("/")[1], points=points_of(metrics, k), color=i) for i, k in enumerate(phases[: len(LIGHT)])]
+        charts.append({"title": "Seconds", "note": "Where the time of a step goes.", "svg": Markup(stack_chart(series))})
+    known = {"step", "success", "seconds", *(key for _, keys, _, _ in CURVES for key in keys)}
+    others = {key for row in metrics for key, value in row.items() if _is_number(value) and "/" not in key} - known
+    charts += [_curve(metrics, key, (key,), False, "") for key in sorted(others)]
+    return [chart for chart in charts if chart]
+
+
+def _curve(metrics: Sequence[Row], title: str, keys: Sequence[str], share: bool, note: str) -> Row | None:
+    lines = {key: points_of(metrics, key) for key in keys}
+    named = enumerate(lines.items())
+    series = [Series(name=key.replace("_", " "), points=points, color=i) for i, (key, points) in named if points]
+    return {"title": title, "note": note, "svg": Markup(line_chart(series, percent=share))} if series else None
+
+
+def _episode(row: Row) -> Row:
+    kept = ("id", "task", "level", "step", "success", "total", "rewards", "stop", "failures", "turns")
+    return {**{key: row[key] for key in kept}, "contexts": contexts(row), "tokens": sum(len(s["tokens"]) for s in row["spans"])}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _value(value: object) -> str:
+    """A config value or a metric as a person reads it."""
+    if isinstance(value, float):
+        return number(value)
+    return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

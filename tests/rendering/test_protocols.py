@@ -1,0 +1,185 @@
+"""Action protocols: whatever is said is read without a crash, and what is written is read back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sojourn.core import Action, FailureKind, ToolCall, ToolSpec
+from sojourn.rendering import PROTOCOLS, ActionProtocol, CodeFence, JsonTags, PlainText, ReAct, XmlTags
+
+
+def spec(name: str, **types: str) -> ToolSpec:
+    return ToolSpec(name, f"does {name}", {"type": "object", "properties": {key: {"type": kind} for key, kind in types.items()}})
+
+
+TOOLS = (spec("calc", expression="string"), spec("move", x="integer", y="integer"), spec("look"), spec("wait", seconds="number"))
+BY_NAME = {name: make(TOOLS) for name, make in PROTOCOLS.items()}
+
+pieces = st.sampled_from(
+    ["<calc>", "</calc>", "<move>", "</move>", "<answer>", "</answer>", "<tool_call>", "</tool_call>", "{", "}", '{"name": "calc"', '"x": 1',
+     ', "arguments": ', "Action: ", "calc[", "]", "Final: ", "\nObservation: ", "```python\n", "\n```\n", "1 + 1", "\n", " "]
+)  # fmt: skip
+anything = st.text() | st.lists(pieces | st.text(max_size=3), max_size=12).map("".join)
+line = st.text(st.characters(categories=["L", "N", "S"], exclude_characters="<>`"), min_size=1, max_size=10)
+awkward = anything | st.sampled_from(['{"expression": "1"}', '{"a": 1}', " 1", "</calc>", ""])
+json_values = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=8)
+calls = st.one_of(
+    st.builds(lambda text: ToolCall("calc", {"expression": text}), awkward),
+    st.builds(lambda x, y: ToolCall("move", {"x": x, "y": y}), json_values, json_values),
+    st.just(ToolCall("look", {})),
+    st.builds(lambda seconds: ToolCall("wait", {"seconds": seconds}), st.floats(allow_nan=False, allow_infinity=False)),
+    st.builds(lambda text: ToolCall("other", {"input": text}), line),
+)
+known = calls.filter(lambda call: call.name != "other")
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+@settings(max_examples=80, deadline=None)
+@given(text=anything)
+@example(text='<tool_call>{"name": 1}</tool_call>')
+@example(text='<tool_call>{"name": "calc", "arguments": NaN}</tool_call>')
+@example(text="<tool_call>" + "[" * 100_000 + "</tool_call>")
+@example(text="<move>" + '{"x":' * 100_000 + "</move>")
+@example(text="<calc><tool_call>\n```python\n" * 20_000)
+@example(text="Action: move[" + "9" * 5000 + "]")
+def test_any_text_is_read_and_written_back(name: str, text: str) -> None:
+    protocol = BY_NAME[name]
+    action = protocol.parse(text)
+    assert action.text == text
+    assert action.fault is None or (action.fault.kind is FailureKind.MODEL and not action.calls and action.answer is None)
+    assert protocol.parse(protocol.format(action)) == action
+
+
+@pytest.mark.parametrize("name", ["json", "xml"])
+@settings(max_examples=60, deadline=None)
+@given(thought=line | st.just(""), said=st.lists(known, min_size=1, max_size=3))
+def test_calls_written_are_the_calls_read(name: str, thought: str, said: list[ToolCall]) -> None:
+    written = BY_NAME[name].format(Action(thought, tuple(said)))
+    read = BY_NAME[name].parse(written)
+    assert (read.calls, read.fault, written.startswith(thought)) == (tuple(said), None, True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(thought=line | st.just(""), call=calls)
+def test_react_reads_the_call_it_wrote(thought: str, call: ToolCall) -> None:
+    read = BY_NAME["react"].parse(BY_NAME["react"].format(Action(thought, (call,))))
+    assert (read.calls, read.fault) == ((call,), None)
+
+
+@settings(max_examples=50, deadline=None)
+@given(code=st.lists(line, min_size=1, max_size=4).map("\n".join), thought=line | st.just(""))
+def test_code_is_read_as_it_was_written(code: str, thought: str) -> None:
+    call = ToolCall("python", {"code": code})
+    read = CodeFence().parse(CodeFence().format(Action(thought, (call,))))
+    assert (read.calls, read.fault) == ((call,), None)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+@given(answer=line)
+def test_an_answer_written_is_the_answer_read(name: str, answer: str) -> None:
+    read = BY_NAME[name].parse(BY_NAME[name].format(Action("", answer=answer)))
+    assert (read.answer, read.calls, read.fault) == (answer.strip(), (), None)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "text", "call"),
+    [
+        (
+            JsonTags(),
+            'So: <tool_call>\n{"name": "calc", "arguments": {"expression": "1+1"}}\n</tool_call>',
+            {"expression": "1+1"},
+        ),
+        (XmlTags(TOOLS), "So: <calc> 1+1 </calc>", {"expression": "1+1"}),
+        (XmlTags(TOOLS), 'So: <calc>{"expression": "1+1"}</calc>', {"expression": "1+1"}),
+        (XmlTags(TOOLS), 'So: <calc>{"a": 1}</calc>', {"expression": '{"a": 1}'}),
+        (XmlTags(("calc",)), "So: <calc>1+1</calc>", {"input": "1+1"}),
+        (ReAct(TOOLS), "Thought: so.\nAction: calc[1+1]\nObservation:", {"expression": "1+1"}),
+        (ReAct(TOOLS), "Action: calc[[1][0] + 1]", {"expression": "[1][0] + 1"}),
+        (ReAct(), "Action: calc[1+1]", {"input": "1+1"}),
+    ],
+)
+def test_calls_are_read_as_documented(protocol: ActionProtocol, text: str, call: dict[str, str]) -> None:
+    assert protocol.parse(text) == Action(text, (ToolCall("calc", call),))
+
+
+def test_fenced_code_is_a_call_of_the_interpreter() -> None:
+    text = "Let me count.\n```python\nfor i in range(2):\n    print(i)\n```\n"
+    assert CodeFence().parse(text).calls == (ToolCall("python", {"code": "for i in range(2):\n    print(i)"}),)
+    assert CodeFence().parse("```\nno python\n```\n").calls == ()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "text", "message"),
+    [
+        (JsonTags(), '<tool_call>{"name": "calc"', "<tool_call> is not closed by </tool_call>"),
+        (JsonTags(), "<tool_call>calc 1</tool_call>", "must hold one JSON object"),
+        (JsonTags(), "<tool_call>[1]</tool_call>", "it is not an object"),
+        (JsonTags(), '<tool_call>{"arguments": {}}</tool_call>', '"name" must be a string'),
+        (JsonTags(), '<tool_call>{"name": "calc", "arguments": "1"}</tool_call>', '"arguments" must be an object'),
+        (XmlTags(TOOLS), "<calc>1+1", "<calc> is not closed by </calc>"),
+        (XmlTags(TOOLS), "<answer>42", "<answer> is not closed by </answer>"),
+        (XmlTags(TOOLS), "<move>left</move>", "<move> must hold a JSON object of its arguments, not 'left'"),
+        (ReAct(TOOLS), "Thought: hm.", "Action: name[argument]"),
+        (ReAct(TOOLS), "Action: calc 1+1", "must end with name[argument], not 'calc 1+1'"),
+        (ReAct(TOOLS), "Action: move[left]", "move[...] must hold a JSON object"),
+        (CodeFence(), "```python\nprint(1)", "not closed by a line ```"),
+    ],
+)
+def test_a_malformed_call_is_a_fault_that_says_what_to_write(protocol: ActionProtocol, text: str, message: str) -> None:
+    action = protocol.parse(text)
+    assert action.fault is not None and message in action.fault.message
+    assert (action.text, action.calls, action.answer) == (text, (), None)
+
+
+@pytest.mark.parametrize("name", ["json", "xml", "react", "code"])
+def test_a_stop_text_completes_the_action_and_no_less_does(name: str) -> None:
+    protocol, call = BY_NAME[name], ToolCall("python", {"code": "1"}) if name == "code" else ToolCall("calc", {"expression": "1"})
+    text = protocol.format(Action("", (call,))) + ("\nObservation:" if name == "react" else "")
+    assert text.endswith(protocol.stop)
+    assert not any(stop in text[:-1] for stop in protocol.stop)
+    assert protocol.parse(text).calls == (call,)
+
+
+def test_a_text_without_tags_is_neither_call_nor_answer() -> None:
+    assert XmlTags(TOOLS).parse("42") == Action("42")
+    assert XmlTags(TOOLS, answer=None).parse("42") == Action("42", answer="42")
+
+
+def test_an_action_that_its_text_says_is_written_as_it_is() -> None:
+    text = "Hm. <calc>1+1</calc>"
+    assert XmlTags(TOOLS).format(Action(text, (ToolCall("calc", {"expression": "1+1"}),))) == text
+
+
+@pytest.mark.parametrize("name", ["json", "xml", "react"])
+def test_every_tool_is_described(name: str) -> None:
+    text = BY_NAME[name].describe(TOOLS)
+    assert all(tool.name in text and tool.description in text for tool in TOOLS)
+    assert "expression" in text and "seconds" in text
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_no_tools_no_description(name: str) -> None:
+    assert BY_NAME[name].describe(()) == ""
+
+
+def test_the_xml_description_is_short() -> None:
+    assert XmlTags(TOOLS).describe(TOOLS[:1]) == "Tool: <calc>expression</calc> does calc\nAnswer: <answer>...</answer>"
+
+
+def test_json_describes_the_schema() -> None:
+    row = JsonTags().describe(TOOLS[:1]).splitlines()[1]
+    assert json.loads(row) == {"name": "calc", "description": "does calc", "parameters": dict(TOOLS[0].parameters)}
+
+
+def test_a_tool_without_a_tag_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"knows the tags search, answer, the world offers tool 'calc'.*XmlTags\(tools="):
+        XmlTags(("search",)).describe(TOOLS)
+
+
+def test_plain_text_cannot_call() -> None:
+    with pytest.raises(ValueError, match="plain text cannot call tool 'look'"):
+        PlainText().format(Action("", (ToolCall("look"),)))
