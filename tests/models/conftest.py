@@ -71,9 +71,10 @@ def llama_gguf(tmp_path: Path) -> tuple[LoadedModel, bytes]:
 def gemma_gguf(tmp_path: Path) -> tuple[LoadedModel, bytes]:
     """A tiny gemma3 and the same as GGUF, with a SentencePiece vocabulary of letters, spaces, bytes, words and turn tokens."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>"]
-    pieces = ["\n", "  ", "\u2581", *"abcht", "at", "hat", "\u2581c", "\u2581cat", *(f"<0x{byte:02X}>" for byte in range(256))]
-    tokens = special + pieces
-    original = tiny(architecture="gemma3", model_vocab=len(tokens), hidden=32, heads=2, layers=6)
+    words = ["\u2581", *"abcht", "at", "hat", "\u2581c", "\u2581cat"]
+    tokens = [*special, "\n", "  ", *words, *(f"<0x{byte:02X}>" for byte in range(240))]  # 259, as the tiny model has
+    layer_types = ["sliding_attention"] * 5 + ["full_attention"]
+    original = tiny(architecture="gemma3", hidden=32, heads=2, layers=6, layer_types=layer_types)
     return original, gguf_bytes(
         tmp_path / "gemma.gguf",
         original,
@@ -84,7 +85,7 @@ def gemma_gguf(tmp_path: Path) -> tuple[LoadedModel, bytes]:
         tokenizer_pre="default",
         token_list=tokens,
         token_scores=[0.0] * len(tokens),
-        token_types=[3] * len(special) + [4, 4] + [1] * (len(pieces) - 2 - 256) + [6] * 256,
+        token_types=[3] * len(special) + [4, 4] + [1] * len(words) + [6] * 240,
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=2,
@@ -147,7 +148,9 @@ def _as_llama_cpp_stores(name: str, tensor: torch.Tensor, architecture: str, con
         return "output_norm.weight", array
     _, _, layer, part = name.removesuffix(".weight").split(".", 3)
     after_attention = {"llama": "ffn_norm", "gemma3": "post_attention_norm"}[architecture]
-    return f"blk.{layer}.{(_LAYER_NAMES | {'post_attention_layernorm': after_attention})[part]}.weight", np.ascontiguousarray(array)
+    return f"blk.{layer}.{(_LAYER_NAMES | {'post_attention_layernorm': after_attention})[part]}.weight", np.ascontiguousarray(
+        array
+    )
 
 
 def _permuted(weights: np.ndarray, heads: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -74,21 +75,28 @@ TEMPLATES = {
 MakeTokenizer = Callable[[str], PreTrainedTokenizerBase]
 
 
+@cache
 def build(template: str) -> PreTrainedTokenizerBase:
-    """A byte-level BPE tokenizer with a few merges, so that a text has several encodings, and the chat template."""
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
+    """A byte-level BPE tokenizer with the chat template of that name, or that source; made once."""
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend(), bos_token="<bos>", eos_token="<eos>", chat_template=TEMPLATES.get(template, template)
+    )
+
+
+@cache
+def backend() -> Tokenizer:
+    """A few merges, so that a text has several encodings."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=300 + len(SPECIAL),
         special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(["the answer is the sum of the numbers, and then the user asks again"] * 4, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", chat_template=TEMPLATES.get(template, template)
-    )
+    trained.train_from_iterator(["the answer is the sum of the numbers, and then the user asks again"] * 4, trainer)
+    return trained
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from itertools import pairwise
 from typing import Any
 
@@ -179,13 +180,21 @@ def test_rewriting_templates_are_found_at_start_up(make_tokenizer: MakeTokenizer
     assert ChatRenderer(make_tokenizer(template), PlainText()).append_only == (template != "thinking")
 
 
-def test_a_template_that_opens_the_thinking_itself_is_found_too(make_tokenizer: MakeTokenizer) -> None:
+@pytest.mark.parametrize(
+    ("keeps", "written"), [(True, "'<think>\\n' + m.content"), (False, "m.content.split('</think>')[-1].lstrip()")]
+)
+def test_a_template_may_open_the_thinking_itself(make_tokenizer: MakeTokenizer, keeps: bool, written: str) -> None:
     source = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-        "{{ m.content.split('</think>')[-1].lstrip('\n') if m.role == 'assistant' else m.content }}<|im_end|>\n{% endfor %}"
+        f"{{{{ {written} if '</think>' in m.content else m.content }}}}<|im_end|>\n{{% endfor %}}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
     )
-    assert not ChatRenderer(make_tokenizer(source), PlainText()).append_only
+    assert ChatRenderer(make_tokenizer(source), PlainText()).append_only == keeps
+
+
+def test_a_space_before_answers_is_no_prompt(make_tokenizer: MakeTokenizer) -> None:
+    renderer = ChatRenderer(make_tokenizer("mistral"), PlainText())
+    assert renderer.answer_prompt([user("q")], ()) == []
 
 
 @pytest.mark.parametrize(
@@ -263,6 +272,7 @@ def test_a_forced_beginning_is_continued_in_the_same_turn(make_tokenizer: MakeTo
     forced = prompt.force(pieces(tokenizer, "Let me "), assistant("Let me "))
     context = say(forced, pieces(tokenizer, "think.")).observe(user("r"))
     assert text_of(context) == full(tokenizer, [user("q"), assistant("Let me think."), user("r")])
+    assert text_of(context.rewrite(context.messages)) == text_of(context)
 
 
 def test_episodes_of_a_group_share_their_prompt_also_after_a_fork(make_tokenizer: MakeTokenizer) -> None:
@@ -299,7 +309,7 @@ def test_a_rendering_does_not_depend_on_the_day(make_tokenizer: MakeTokenizer) -
 
 
 def test_a_tokenizer_without_a_template_is_refused(make_tokenizer: MakeTokenizer) -> None:
-    tokenizer = make_tokenizer("plain")
+    tokenizer = copy(make_tokenizer("plain"))
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match=r"no chat template.*set tokenizer.chat_template"):
         ChatRenderer(tokenizer, PlainText())

@@ -41,7 +41,7 @@ known = calls.filter(lambda call: call.name != "other")
 @settings(max_examples=80, deadline=None)
 @given(text=anything)
 @example(text='<tool_call>{"name": 1}</tool_call>')
-@example(text='<tool_call>{"name": "calc", "arguments": NaN}</tool_call>')
+@example(text='<tool_call>{"name": "calc", "arguments": {"x": NaN}}</tool_call>')
 @example(text="<tool_call>" + "[" * 100_000 + "</tool_call>")
 @example(text="<move>" + '{"x":' * 100_000 + "</move>")
 @example(text="<calc><tool_call>\n```python\n" * 20_000)
@@ -79,6 +79,7 @@ def test_code_is_read_as_it_was_written(code: str, thought: str) -> None:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
+@settings(max_examples=30, deadline=None)
 @given(answer=line)
 def test_an_answer_written_is_the_answer_read(name: str, answer: str) -> None:
     read = BY_NAME[name].parse(BY_NAME[name].format(Action("", answer=answer)))

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sojourn.core import ContextFull, Floats, InfrastructureError, Ints
-from sojourn.engine.attention import attach, using
+from sojourn.engine.attention import Plan, attach, using
 from sojourn.engine.cache import Cache, Segment, Shape, Slot, common_prefix
+from sojourn.engine.fixed import CHUNK, FixedPlan
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.sampling import restrict, sample, uniform
@@ -26,6 +27,8 @@ COMPUTE_ONCE = 4
 """A beginning of at least this many tokens that waiting requests have in common is computed once."""
 ATTEND_ONCE = 48
 """From this length on it is also attended once for all of them; shorter ones are copied."""
+HALF = "\ufffd"
+"""What a tokenizer writes for a part of a character."""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,10 +54,17 @@ class LocalEngine:
     model: used as it is; its parameters may be trained between samples, then call `update`.
     max_batch: requests that run at once.  Raise it for throughput while memory lasts; others wait.
     max_context: tokens of a context, completion included.
+    deterministic: a request's log-probabilities are the same bits whoever else is in the batch; much slower.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_batch: int = 64, max_context: int = 1024
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_batch: int = 64,
+        max_context: int = 1024,
+        deterministic: bool = False,
     ) -> None:
         attach(model)
         config = model.config.get_text_config()
@@ -66,7 +76,8 @@ class LocalEngine:
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         shape = Shape(config.num_hidden_layers, kv_heads, dim, model.dtype, model.device)
-        self._cache = Cache(shape, max_batch, self._max_context)
+        self._cache = Cache(shape, max_batch, -(-self._max_context // CHUNK) * CHUNK)
+        self._deterministic = deterministic
         self._group = heads // kv_heads
         self._windows = windows_of(model)
         self._ends = end_tokens(model, tokenizer)
@@ -85,6 +96,7 @@ class LocalEngine:
         """See `Engine.sample`."""
         if len(tokens) >= self._max_context:
             raise ContextFull(f"a context of {len(tokens)} tokens, the engine holds {self._max_context}")
+        params = replace(params, max_tokens=min(params.max_tokens, self._max_context - len(tokens)))
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(len(tokens), tokens.tolist(), params, future))
         if self._task is None or self._task.done():
@@ -96,7 +108,8 @@ class LocalEngine:
         if len(tokens) > self._max_context:
             raise ContextFull(f"a context of {len(tokens)} tokens, the engine holds {self._max_context}")
         segment = Cache(self._cache.shape, 0, self._max_context).new_segment(tokens, None)
-        logits = self._forward([Piece(segment, 0, len(tokens), 0)], tokens.tolist(), list(range(len(tokens) - 1)))
+        plan = EnginePlan(self._cache, [Piece(segment, 0, len(tokens), 0)], self._group, self._windows)
+        logits = self._forward(plan, tokens.tolist(), range(len(tokens)), range(len(tokens) - 1))
         target = torch.from_numpy(tokens[1:])[:, None]
         scores = logits.log_softmax(-1).gather(1, target)[:, 0]
         return np.concatenate([np.zeros(1, np.float32), scores.numpy().astype(np.float32)])
@@ -108,26 +121,37 @@ class LocalEngine:
 
     async def _run(self) -> None:
         try:
-            while self._waiting or self._running:
-                self._drop_cancelled()
-                self._step()
+            while self._drop_cancelled():
+                if self._deterministic:
+                    self._step_alone()
+                else:
+                    self._step()
                 for _ in range(4):  # let finished requests ask again before the next step
                     await asyncio.sleep(0)
-        except Exception as error:  # every waiter hears of it, and the engine can go on
-            broken = InfrastructureError(f"local engine: {error!r}")
-            broken.__cause__ = error
-            for request in self._waiting + self._running:
-                if not request.future.done():
-                    request.future.set_exception(broken)
-            for slot in self._cache.slots:
-                slot.busy = False
-            self._waiting, self._running = [], []
+        except BaseException as error:  # every waiter hears of it, and the engine can go on
+            self._abandon(error)
+            if not isinstance(error, Exception):
+                raise
 
-    def _drop_cancelled(self) -> None:
+    def _abandon(self, error: BaseException) -> None:
+        """Let all requests fail; the store may claim keys and values that the broken step never wrote, so it is emptied."""
+        broken = InfrastructureError(f"local engine: {error!r}")
+        broken.__cause__ = error
+        for request in self._waiting + self._running:
+            if not request.future.done():
+                request.future.set_exception(broken)
+        for slot in self._cache.slots:
+            slot.busy = False
+        self._cache.clear()
+        self._waiting, self._running = [], []
+
+    def _drop_cancelled(self) -> bool:
+        """Forget requests that nobody waits for; returns whether any is left."""
         for request in [r for r in self._running if r.future.done()]:
             self._running.remove(request)
             request.slot.busy = False
         self._waiting = [r for r in self._waiting if not r.future.done()]
+        return bool(self._waiting or self._running)
 
     def _step(self) -> None:
         """Admit who fits, run one forward pass, sample a token for each running request."""
@@ -143,25 +167,40 @@ class LocalEngine:
             ids += new
             rows.append(len(ids) - 1)
             self._cache.reserve(slot.length - slot.start)
-        logits = self._forward(pieces, ids, rows)
-        if not self._running:
-            return
-        logits = restrict(logits, [r.params for r in self._running], [self._legal(r) for r in self._running])
-        tokens, logprobs = sample(logits, [uniform(r.params.seed, len(r.logprobs)) for r in self._running])
-        for request, token, logprob in zip(list(self._running), tokens.tolist(), logprobs.tolist(), strict=True):
+        positions = [p for piece in pieces for p in range(piece.past, piece.past + piece.count)]
+        logits = self._forward(EnginePlan(self._cache, pieces, self._group, self._windows), ids, positions, rows)
+        if self._running:
+            self._draw(list(self._running), logits)
+
+    def _step_alone(self) -> None:
+        """The same, one request after the other, in shapes that depend on positions alone."""
+        self._admit()
+        for request in list(self._running):
+            slot, tokens = request.slot, request.tokens
+            self._cache.reserve(len(tokens) + CHUNK)
+            for first in range(slot.length // CHUNK * CHUNK, len(tokens), CHUNK):
+                ids = (tokens[first : first + CHUNK] + [0] * CHUNK)[:CHUNK]
+                plan = FixedPlan(self._cache, slot, first, self._group, self._windows)
+                logits = self._forward(plan, ids, range(first, first + CHUNK), [(len(tokens) - 1) % CHUNK])
+            slot.extend(np.asarray(tokens[slot.length :]))
+            self._draw([request], logits)
+
+    def _draw(self, requests: Sequence[_Request], logits: torch.Tensor) -> None:
+        """Sample a token for each request from its row of logits."""
+        logits = restrict(logits, [r.params for r in requests], [self._legal(r) for r in requests])
+        tokens, logprobs = sample(logits, [uniform(r.params.seed, len(r.logprobs)) for r in requests])
+        for request, token, logprob in zip(requests, tokens.tolist(), logprobs.tolist(), strict=True):
             self._append(request, token, logprob)
 
-    def _forward(self, pieces: Sequence[Piece], ids: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
+    def _forward(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
         """Logits (len(rows), V) in float32 of the flat tokens `rows`."""
         self.computed_tokens += len(ids)
-        positions = [p for piece in pieces for p in range(piece.past, piece.past + piece.count)]
-        plan = EnginePlan(self._cache, pieces, self._group, self._windows)
         with using(plan), torch.no_grad():
             output = self.model(
-                input_ids=torch.tensor([ids], device=self.model.device),
-                position_ids=torch.tensor([positions], device=self.model.device),
+                input_ids=torch.tensor([list(ids)], device=self.model.device),
+                position_ids=torch.tensor([list(positions)], device=self.model.device),
                 use_cache=False,
-                logits_to_keep=torch.tensor(rows, dtype=torch.long, device=self.model.device),
+                logits_to_keep=torch.tensor(list(rows), dtype=torch.long, device=self.model.device),
             )
         return output.logits[0].float()
 
@@ -171,8 +210,10 @@ class LocalEngine:
         self.sampled_tokens += 1
         stop = token in self._ends
         if request.params.stop:
-            longest = max(map(len, request.params.stop))
+            longest = max(len(text.encode()) for text in request.params.stop)
             request.text = request.text[-longest:] + self._piece(token)
+            if HALF in request.text:  # a character in several tokens
+                request.text = self.tokenizer.decode(request.sampled[-2 * longest :])
             stop = stop or any(text in request.text for text in request.params.stop)
         if request.params.allowed is not None:
             stop = not self._legal(request)
@@ -198,7 +239,8 @@ class LocalEngine:
 
     def _piece(self, token: int) -> str:
         if token not in self._pieces:
-            self._pieces[token] = self.tokenizer.decode([token])
+            anchor = self.tokenizer.encode("a", add_special_tokens=False)  # SentencePiece drops a first space
+            self._pieces[token] = self.tokenizer.decode([*anchor, token]).removeprefix("a")
         return self._pieces[token]
 
     def _admit(self) -> list[Segment]:
@@ -211,33 +253,35 @@ class LocalEngine:
         matches = [self._cache.match(np.asarray(r.tokens)) for r in chosen]
         fresh = [r for r, match in zip(chosen, matches, strict=True) if match.source is None]
         filled: list[Segment] = []
-        held = self._share(fresh, filled)
+        if not self._deterministic:
+            self._share(fresh, filled)
+        held = []
         for request in chosen:
-            if request not in held:
-                request.slot = self._cache.claim(self._cache.match(np.asarray(request.tokens)), ATTEND_ONCE)
+            match = self._cache.match(np.asarray(request.tokens))
+            if match.base in filled:
+                held.append(request)
+            else:
+                request.slot = self._cache.claim(match, ATTEND_ONCE)
                 self._running.append(request)
-        self._waiting = [r for r in chosen if r in held] + later
+        self._waiting = held + later
         return filled
 
-    def _share(self, requests: Sequence[_Request], filled: list[Segment]) -> set[_Request]:
-        """Make segments of what several requests begin with in common, as a tree: all of them, then those that go on alike.
-        Returns the requests that wait for a segment."""
+    def _share(self, requests: Sequence[_Request], filled: list[Segment]) -> None:
+        """Add to `filled` segments of what several requests begin with in common, as a tree: all of them, then those that go on
+        alike."""
         if len(requests) < 2:
-            return set()
+            return
         tokens = [np.asarray(r.tokens) for r in requests]
         length = min(min(common_prefix(tokens[0], t) for t in tokens[1:]), min(map(len, tokens)) - 1)
         parent = self._cache.segment_for(tokens[0][:length])
-        held: set[_Request] = set()
         if length - (len(parent.path) if parent else 0) >= COMPUTE_ONCE:
             filled.append(self._cache.new_segment(tokens[0][:length], parent))
-            held = set(requests)
         branches: dict[int, list[_Request]] = {}
         for request, ids in zip(requests, tokens, strict=True):
             branches.setdefault(int(ids[length]), []).append(request)
         if len(branches) > 1:
             for branch in branches.values():
-                held |= self._share(branch, filled)
-        return held
+                self._share(branch, filled)
 
 
 def windows_of(model: PreTrainedModel) -> list[int | None]:

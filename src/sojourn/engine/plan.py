@@ -116,7 +116,7 @@ class EnginePlan:
         keys = torch.cat([s.keys[layer] for s in past] + [last[0]], 1)[None]
         values = torch.cat([s.values[layer] for s in past] + [last[1]], 1)[None]
         position = torch.arange(piece.past, end)
-        visible = _visible(position[:, None], torch.arange(end)[None], window)
+        visible = may_see(position[:, None], torch.arange(end)[None], window)
         bias = bias_of(visible.repeat_interleave(self.group, 0), query.dtype)[None, None]
         n, kv_heads, group, dim = query.shape
         flat = query.permute(1, 0, 2, 3).reshape(1, kv_heads, n * group, dim)
@@ -171,7 +171,7 @@ class EnginePlan:
             column += range(p.count)
         biases = {}
         for window in self.windows:
-            visible = _visible(position[:, :, None], start[:, None, None] + torch.arange(length), window)
+            visible = may_see(position[:, :, None], start[:, None, None] + torch.arange(length), window)
             biases[window] = bias_of(visible.repeat_interleave(self.group, 1), self.cache.shape.dtype)[:, None]
         index = torch.tensor([flat, row, column])
         return _Bucket(torch.tensor(slots), dense, width, length, *index, biases)
@@ -192,13 +192,13 @@ class EnginePlan:
             for window in self.windows:
                 if window is not None and int(position.max()) - window >= segment.start:
                     keys = torch.arange(segment.start, len(segment.path))
-                    visible = _visible(position[:, None], keys[None], window).repeat_interleave(self.group, 0)
+                    visible = may_see(position[:, None], keys[None], window).repeat_interleave(self.group, 0)
                     biases[window] = (bias_of(visible, self.cache.shape.dtype)[None, None], ~visible.any(1))
             result.append((segment, flat, biases))
         return result
 
 
-def _visible(query: Tensor, key: Tensor, window: int | None) -> Tensor:
+def may_see(query: Tensor, key: Tensor, window: int | None) -> Tensor:
     """Causal, and within the sliding window: `key` may be seen from `query` (positions)."""
     return (key <= query) if window is None else (key <= query) & (key > query - window)
 

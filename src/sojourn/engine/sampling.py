@@ -15,6 +15,8 @@ from torch import Tensor
 
 from sojourn.engine.protocol import SamplingParams
 
+BLOCK = 256
+"""Tokens summed at once when a distribution is inverted."""
 _MASK = (1 << 64) - 1
 
 
@@ -67,17 +69,19 @@ def sample(logits: Tensor, uniforms: Sequence[float]) -> tuple[Tensor, Tensor]:
     vocabulary of hundreds of thousands, and one pass over memory.
     """
     rows, vocabulary = logits.shape
-    lse = logits.logsumexp(-1, keepdim=True)
-    block = 256
-    blocks = -(-vocabulary // block)
-    mass = torch.zeros(rows, blocks * block, dtype=logits.dtype, device=logits.device)
-    torch.exp(torch.sub(logits, lse, out=mass[:, :vocabulary]), out=mass[:, :vocabulary])
-    per_block = mass.view(rows, blocks, block).sum(-1, dtype=torch.float64).cumsum(-1)
-    target = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)[:, None] * per_block[:, -1:]
-    chosen = torch.searchsorted(per_block, target, right=True).clamp_(max=blocks - 1)
-    before = torch.where(chosen > 0, per_block.gather(1, (chosen - 1).clamp_(min=0)), 0.0)
-    inside = mass.view(rows, blocks, block)[torch.arange(rows, device=logits.device), chosen[:, 0]].double()
+    blocks = -(-vocabulary // BLOCK)
+    top = logits.amax(-1, keepdim=True)
+    mass = logits.new_empty(rows, blocks * BLOCK)
+    mass[:, vocabulary:] = 0
+    torch.sub(logits, top, out=mass[:, :vocabulary]).exp_()
+    by_block = mass.view(rows, blocks, BLOCK)
+    cumulative = by_block.sum(-1).double().cumsum(-1)
+    target = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
+    chosen = torch.searchsorted(cumulative, target, right=True).clamp_(max=blocks - 1)
+    before = torch.where(chosen > 0, cumulative.gather(1, (chosen - 1).clamp_(min=0)), 0.0)
+    inside = by_block[torch.arange(rows, device=logits.device), chosen[:, 0]].double()
     offset = torch.searchsorted(inside.cumsum(-1), target - before, right=True)
-    last = block - 1 - (inside.flip(-1) > 0).int().argmax(-1, keepdim=True)
-    tokens = (chosen * block + torch.minimum(offset, last))[:, 0]
-    return tokens, logits.gather(1, tokens[:, None])[:, 0] - lse[:, 0]
+    last = BLOCK - 1 - (inside.flip(-1) > 0).int().argmax(-1, keepdim=True)
+    tokens = (chosen * BLOCK + torch.minimum(offset, last))[:, 0]
+    lse = top.double() + cumulative[:, -1:].log()
+    return tokens, (logits.gather(1, tokens[:, None]) - lse)[:, 0].float()

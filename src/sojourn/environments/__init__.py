@@ -1,7 +1,7 @@
 """Worlds, one folder per domain of tasks, and what makes a world of a function or a class.
 
-    world = find("math/tool_arithmetic")
-    environment, task = world.make(), world.tasks.task("train", "1", 0)
+world = find("math/tool_arithmetic")
+environment, task = world.make(), world.tasks.task("train", "1", 0)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sojourn.environments.check import check_environment
 from sojourn.environments.function import FunctionEnvironment, from_function
 from sojourn.environments.math import ToolArithmetic
 from sojourn.environments.plain_class import ClassEnvironment, from_class
-from sojourn.environments.reasoning_gym import reasoning_gym
+from sojourn.environments.reasoning_gym import from_reasoning_gym
 from sojourn.environments.tools import ToolEnvironment, answer_text
 from sojourn.environments.world import TaskList, World
 
@@ -34,7 +34,7 @@ ENVIRONMENTS: dict[str, Listing] = {
     ),
     "reasoning_gym/<family>": Listing(
         "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
-        reasoning_gym,
+        from_reasoning_gym,
     ),
 }
 """All worlds that come with Sojourn, by name."""
@@ -53,5 +53,5 @@ def find(name: str) -> World:
 
 __all__ = [
     "ENVIRONMENTS", "ClassEnvironment", "FunctionEnvironment", "Listing", "TaskList", "ToolArithmetic", "ToolEnvironment", "World",
-    "answer_text", "check_environment", "find", "from_class", "from_function", "reasoning_gym",
+    "answer_text", "check_environment", "find", "from_class", "from_function", "from_reasoning_gym",
 ]  # fmt: skip

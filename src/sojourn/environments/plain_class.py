@@ -1,24 +1,24 @@
 """A plain class whose public methods are tools, as a world.
 
-    class Vault:
-        "Open the vault.  The code is a number from 1 to 100."
+class Vault:
+    "Open the vault.  The code is a number from 1 to 100."
 
-        def __init__(self, code: int):
-            self.code, self.open = code, False
+    def __init__(self, code: int):
+        self.code, self.open = code, False
 
-        def turn(self, number: int) -> str:
-            "Try a number."
-            self.open = number == self.code
-            return "open" if self.open else "higher" if number < self.code else "lower"
+    def turn(self, number: int) -> str:
+        "Try a number."
+        self.open = number == self.code
+        return "open" if self.open else "higher" if number < self.code else "lower"
 
-        @property
-        def done(self) -> bool:
-            return self.open
+    @property
+    def done(self) -> bool:
+        return self.open
 
-        def reward(self) -> float:
-            return float(self.open)
+    def reward(self) -> float:
+        return float(self.open)
 
-    world = from_class(Vault, [{"code": n} for n in range(1, 81)], test=[{"code": n} for n in range(81, 101)])
+world = from_class(Vault, [{"code": n} for n in range(1, 81)], test=[{"code": n} for n in range(81, 101)])
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from sojourn.environments.tools import ToolEnvironment, answer_text
 from sojourn.environments.world import TaskList, World
 from sojourn.tools import tool
 
-RESERVED = ("prompt", "reward", "done")
+RESERVED = ("prompt", "reward", "done", "close")
+REMEDY = {
+    "reward": "add a method or attribute `reward` that says what the episode earned",
+    "prompt": "give it a docstring, or a method or attribute `prompt`, that says what to do",
+}
 
 
 def from_class(
@@ -42,16 +46,16 @@ def from_class(
 
     - Its public methods are the tools: typed arguments, a docstring for the policy.
     - `prompt` (text, property or method), else the class docstring, is what the policy is asked.
-    - `reward` (number, named terms, property or method; as a method it may take the policy's answer) is paid once, at the end.
+    - `reward` (number or named terms; an attribute, property or method; as a method it may take the policy's answer) is paid once,
+      at the end.
+    - `close()`, if there is one, is called when the episode is over.
     - The episode ends when the policy answers without a call, or, after a call, when `done` (optional property or method) is true.
 
     train, test: keyword arguments of each task's object.
     """
-    if not hasattr(cls, "reward") and "reward" not in getattr(cls, "__annotations__", {}):
-        name = getattr(cls, "__name__", str(cls))
-        raise ValueError(f"class {name} has no `reward`: add a method or property `reward` that says what the episode earned")
     tasks = TaskList(
-        [Task(f"train/{i}", dict(data)) for i, data in enumerate(train)], [Task(f"test/{i}", dict(data)) for i, data in enumerate(test)]
+        [Task(f"train/{i}", dict(data)) for i, data in enumerate(train)],
+        [Task(f"test/{i}", dict(data)) for i, data in enumerate(test)],
     )
     return World(lambda: ClassEnvironment(cls), tasks)
 
@@ -62,13 +66,18 @@ class ClassEnvironment(ToolEnvironment):
     def __init__(self, cls: Callable[..., Any]) -> None:
         super().__init__()
         self._cls = cls
+        self._object: Any = None
 
     async def reset(self, task: Task, *, seed: int) -> Observation:
         takes_seed = "seed" in inspect.signature(self._cls).parameters and "seed" not in task.data
         self._object = self._cls(**task.data, **({"seed": seed} if takes_seed else {}))
         self.equip([tool(getattr(self._object, name)) for name in public_methods(self._cls)])
         self.tool_calls = 0
-        return Observation.of(str(await self._value("prompt", inspect.getdoc(self._cls) or "")))
+        prompt = await self._value("prompt", inspect.getdoc(self._cls))
+        for name, found in (("reward", hasattr(self._object, "reward")), ("prompt", prompt)):
+            if not found:
+                raise ValueError(f"class {type(self._object).__name__} has no {name}: {REMEDY[name]}")
+        return Observation.of(str(prompt))
 
     async def observe(self, results: Sequence[ToolResult]) -> Transition:
         transition = await super().observe(results)
@@ -82,6 +91,10 @@ class ClassEnvironment(ToolEnvironment):
     async def _earned(self, answer: str) -> float | Reward:
         earned: float | Reward = await self._value("reward", 0.0, answer)
         return earned
+
+    async def close(self) -> None:
+        await super().close()
+        await self._value("close", None)
 
     async def _value(self, name: str, default: Any, *arguments: Any) -> Any:
         """The object's attribute, called if it can be, with as many of `arguments` as it takes, awaited if need be."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -22,11 +24,14 @@ from sojourn.environments.tools import answer_text
 from sojourn.environments.world import World
 
 UNSOUND = {
+    "codeio": "its questions depend on more than the seed",
     "composite": "it is a mixture; choose its members",
     "game_of_life_halting": "its verifier pays every answer",
     "intermediate_integration": "its verifier runs the answer as Python",
-    "simple_integration": "its verifier runs the answer as Python",
+    "isomorphic_strings": "its questions depend on PYTHONHASHSEED",
     "polynomial_multiplication": "its verifier runs the answer as Python",
+    "ransom_note": "its questions depend on PYTHONHASHSEED",
+    "simple_integration": "its verifier runs the answer as Python",
 }
 """Families that are not offered, and why."""
 
@@ -42,7 +47,7 @@ EXAMPLES = ("example_correct_answer", "example_answer", "possible_answer")
 ATTEMPTS = 200
 
 
-def reasoning_gym(family: str, **config: Any) -> World:
+def from_reasoning_gym(family: str, **config: Any) -> World:
     """The world of one family; `config` are fields of its configuration, such as `max_terms` of `chain_sum`.
 
     Raises ValueError for an unknown or unsound family and ImportError, with the command that mends it, if the package is missing.
@@ -105,10 +110,10 @@ class ReasoningEnvironment(Environment):
 
     async def step(self, action: Action) -> Transition:
         answer = answer_text(action)
-        failures = (action.fault,) if action.fault else ()
+        failures: tuple[Failure, ...] = (action.fault,) if action.fault else ()
         try:
             score = self._score(answer)
-        except Exception as error:  # a verifier is foreign code: it may raise anything on a malformed answer
+        except Exception as error:  # noqa: BLE001  a verifier is foreign code: it may raise anything on a malformed answer
             score = 0.0
             what = f"the verifier could not read the answer ({type(error).__name__}: {error})"
             failures += (Failure(FailureKind.MODEL, f"reasoning-gym '{self._task.data['family']}'", what),)
@@ -130,7 +135,8 @@ class ReasoningEnvironment(Environment):
         known = [self._task.data["answer"], *(metadata.get(name) for name in EXAMPLES)]
         for answer in known:
             if answer is not None:
-                return Action(str(answer), answer=str(answer))
+                text = answer if isinstance(answer, str) else json.dumps(answer)
+                return Action(text, answer=text)
         raise LookupError(f"reasoning-gym family '{self._task.data['family']}' comes without right answers: it has no oracle")
 
     def _score(self, answer: str) -> float:
@@ -173,7 +179,6 @@ def is_arithmetic(text: str) -> bool:
 
 def _library() -> Any:
     try:
-        import reasoning_gym as library
+        return importlib.import_module("reasoning_gym")
     except ImportError as error:
         raise ImportError("reasoning-gym is not installed: pip install 'sojourn[envs-reasoning]'") from error
-    return library

@@ -19,11 +19,15 @@ class ToolEnvironment(Environment):
 
     A malformed action costs a turn: the policy reads what was wrong and the episode goes on.  `info["tool_calls"]` counts the
     calls that were run.  A subclass that gives itself tools per task calls `equip` in `reset`.
+
+    patience: so many malformed actions in a row end the episode.
     """
 
-    def __init__(self, tools: Sequence[Tool] = ()) -> None:
+    def __init__(self, tools: Sequence[Tool] = (), *, patience: int = 3) -> None:
         self.equip(tools)
         self.tool_calls = 0
+        self._patience = patience
+        self._faults = 0
 
     def equip(self, tools: Sequence[Tool]) -> None:
         """Offer these tools from now on."""
@@ -40,8 +44,10 @@ class ToolEnvironment(Environment):
         return Transition(Observation.of([result.message() for result in results]), failures=failures)
 
     async def step(self, action: Action) -> Transition:
+        self._faults = self._faults + 1 if action.fault is not None else 0
         if action.fault is not None:
-            transition = Transition(Observation.of(user(action.fault.message)), failures=(action.fault,))
+            over = self._faults >= self._patience
+            transition = Transition(Observation.of(user(action.fault.message)), terminated=over, failures=(action.fault,))
         elif action.calls:
             results = await run_calls(self._tools, action.calls)
             self.tool_calls += len(results)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from sojourn.learner.batch import TreeBatch, Trie, build
 from sojourn.learner.head import log_probabilities
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Objective
+from sojourn.objectives.batch_rules import BatchRule
 
 Rows = NDArray[np.int64]
 
@@ -64,27 +65,27 @@ class Learner:
     def update(
         self, groups: Sequence[EpisodeGroup], columns: Columns, advantage_T: NDArray[np.float64], objective: Objective
     ) -> dict[str, float]:
-        """One optimizer step.  `columns` and `advantage_T` are those of `groups`; returns the objective's metrics and costs.
+        """One optimizer step.  `columns` and `advantage_T` are those of `groups`.
 
-        Raises `ValueError` if nothing in the batch can be trained.
+        Returns the objective's metrics as means over the tokens that were scored (episodes without advantage need no pass), the
+        `loss`, and costs.  Without anything to train the weights stay as they are.
         """
         trained_T = (columns.trained_S & columns.valid_E[columns.episode_S])[columns.row_T]
-        episode_T = columns.episode_S[columns.row_T]
-        counts = Denominators.count(
-            torch.from_numpy(episode_T[trained_T]), torch.from_numpy(columns.group_E[episode_T[trained_T]])
-        )
+        whole = self._prepared(columns, advantage_T, trained_T, objective)
         needed_T = trained_T & self._matters(columns, advantage_T, objective)
-        metrics: dict[str, float] = {}
+        sums: dict[str, float] = {}
         tokens = entries = 0
         for micro in self.cut(groups, columns, needed_T):
-            inputs = self.inputs(micro, columns, advantage_T, counts)
+            inputs = self.inputs(micro, columns, whole)
             loss, parts = objective(inputs)
             loss.backward()
             tokens += len(micro.batch)
             entries += len(micro.batch.row)
-            for name, value in parts.items():
-                metrics[name] = metrics.get(name, 0.0) + value
+            for name, value in (self._from_reference(inputs) | parts).items():
+                sums[name] = sums.get(name, 0.0) + value
         norm = self.optimizer.step() if entries else 0.0
+        scored = int(trained_T.sum()) / max(1, entries)
+        metrics = {name: value if name == "loss" else value * scored for name, value in sums.items()}
         return metrics | {"grad_norm": norm, "trained_tokens": float(entries), "unique_tokens": float(tokens)}
 
     def cut(self, groups: Sequence[EpisodeGroup], columns: Columns, needed_T: NDArray[np.bool_]) -> list[Micro]:
@@ -98,13 +99,14 @@ class Learner:
         micros: list[list[int]] = []
         trie = Trie()
         for episode, rows in by_episode.items():
-            for _ in range(2):  # into the current micro-batch, else alone into a new one
-                for row in rows:
-                    trie.insert(tree_of[episode].tokens(int(columns.span_S[row])), -1)
-                if micros and len(trie) <= self.token_budget:
-                    break
+            paths = [tree_of[episode].tokens(int(columns.span_S[row])) for row in rows]
+            for path in paths:
+                trie.insert(path, -1)
+            if not micros or len(trie) > self.token_budget:
                 micros.append([])
                 trie = Trie()
+                for path in paths:
+                    trie.insert(path, -1)
             micros[-1].append(episode)
         result = []
         for episodes in micros:
@@ -117,30 +119,17 @@ class Learner:
             result.append(Micro(build(parts), self._temperature([tree[span].temperature for tree, span, _ in parts])))
         return result
 
-    def inputs(
-        self, micro: Micro, columns: Columns, advantage_T: NDArray[np.float64], counts: Denominators
-    ) -> LossInputs:
+    def inputs(self, micro: Micro, columns: Columns, whole: LossInputs) -> LossInputs:
         """What the objective reads of one micro-batch: one forward pass with gradients, one more of the reference if there is
-        one."""
-        assert columns.logp_T is not None, "the engine reports log-probabilities"
-        row = micro.batch.row
+        one.  `whole` are the inputs of all T tokens before the update."""
+        row = torch.from_numpy(micro.batch.row)
         logp, entropy = self.score(micro)
         ref = self.score(micro, self.reference)[0] if self.reference is not None else None
-        behaviour = torch.from_numpy(columns.logp_T[row]).to(logp)
-        span = columns.row_T[row]
-        episode = columns.episode_S[span]
-        return LossInputs(
-            logp=logp,
-            old_logp=behaviour,
-            behaviour_logp=behaviour,
-            advantage=torch.from_numpy(advantage_T[row]).to(logp),
-            sequence=torch.from_numpy(episode),
-            turn=torch.from_numpy(span),
-            prompt=torch.from_numpy(columns.group_E[episode]),
-            counts=counts,
-            ref_logp=ref,
-            entropy=entropy,
-        )
+        part = {
+            field.name: value[row] if isinstance(value := getattr(whole, field.name), torch.Tensor) else value
+            for field in fields(whole)
+        }
+        return replace(whole, **part | {"logp": logp, "old_logp": logp.detach(), "ref_logp": ref, "entropy": entropy})
 
     def score(self, micro: Micro, model: PreTrainedModel | None = None) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy (T,) of a micro-batch's entries; without gradients for a model other than the trained."""
@@ -164,9 +153,46 @@ class Learner:
                 softcap=getattr(config, "final_logit_softcapping", None),
             )
 
+    def _prepared(
+        self, columns: Columns, advantage_T: NDArray[np.float64], trained_T: NDArray[np.bool_], objective: Objective
+    ) -> LossInputs:
+        """The inputs of all T tokens, with what rules over the whole batch decide about the trained ones."""
+        assert columns.logp_T is not None, "the engine reports log-probabilities"
+        episode_T = columns.episode_S[columns.row_T]
+        behaviour = torch.from_numpy(columns.logp_T).float()
+        sequence, prompt = torch.from_numpy(episode_T), torch.from_numpy(columns.group_E[episode_T])
+        trained = torch.from_numpy(trained_T)
+        whole = LossInputs(
+            logp=behaviour,
+            old_logp=behaviour,
+            behaviour_logp=behaviour,
+            advantage=torch.from_numpy(advantage_T).float(),
+            sequence=sequence,
+            turn=torch.from_numpy(columns.row_T),
+            prompt=prompt,
+            counts=Denominators.count(sequence[trained], prompt[trained]),
+        )
+        if not isinstance(objective, BatchRule):
+            return whole
+        ruled = objective.prepare(whole.take(trained))
+        spread = {}
+        for name in ("weight", "marked"):
+            if (value := getattr(ruled, name)) is not None:
+                spread[name] = torch.zeros(len(behaviour), dtype=value.dtype)
+                spread[name][trained] = value
+        return replace(whole, prepared=True, **spread)
+
+    @staticmethod
+    def _from_reference(inputs: LossInputs) -> dict[str, float]:
+        """How far the policy is from the reference: k3 in nats, this micro-batch's part of the token mean.  [Schulman 2020]"""
+        if inputs.ref_logp is None:
+            return {}
+        log = (inputs.ref_logp - inputs.old_logp).double()
+        return {"kl": float((log.exp() - 1 - log).sum()) / inputs.counts.tokens}
+
     def _matters(self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective) -> NDArray[np.bool_]:
-        """Tokens of episodes that the loss depends on: with neither KL nor entropy term, those with any advantage."""
-        if getattr(objective, "kl", None) is not None or getattr(objective, "entropy", 0.0):
+        """Tokens of episodes that the loss depends on: those with any advantage, where the objective is silent without."""
+        if not getattr(objective, "silent_without_advantage", False):
             return np.ones(len(advantage_T), bool)
         episode_T = columns.episode_S[columns.row_T]
         signal_E = np.zeros(len(columns.group_E), bool)

@@ -75,19 +75,20 @@ def tiny(
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
-        **_windows(architecture, layers),
+        **_particulars(architecture, layers, hidden // heads),
         **config,
     }
     return LoadedModel(_random_model(architecture, settings, seed), tokenizer, f"tiny-{architecture}", "tiny")
 
 
-def _windows(architecture: str, layers: int) -> dict[str, Any]:
-    """A window shorter than a test's context, so that it matters."""
+def _particulars(architecture: str, layers: int, head_dim: int) -> dict[str, Any]:
+    """What the defaults of `transformers` make too large for a small model: long windows, flat attention."""
     if architecture == "mistral":
         return {"sliding_window": 16}
     if architecture in ("gemma2", "gemma3"):
         kinds = ("sliding_attention", "full_attention")
-        return {"sliding_window": 16, "layer_types": [kinds[layer % 2] for layer in range(layers)]}
+        layer_types = [kinds[layer % 2] for layer in range(layers)]
+        return {"sliding_window": 16, "layer_types": layer_types, "query_pre_attn_scalar": head_dim}
     return {}
 
 

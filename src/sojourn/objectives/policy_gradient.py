@@ -53,6 +53,11 @@ class PolicyGradient:
             name = type(self.trust_region).__name__
             raise ValueError(f"granularity 'none' has no ratio for {name} to bound; use Unclipped(), or another granularity")
 
+    @property
+    def silent_without_advantage(self) -> bool:
+        """True if an episode whose advantages are all 0 adds nothing to the loss, so that a learner may skip it."""
+        return self.kl is None and not self.entropy and not isinstance(self.trust_region, BatchRule)
+
     def prepare(self, inputs: LossInputs) -> LossInputs:
         """Let the parts that look at the whole batch do so.  Call once, on the whole batch, before taking micro-batches."""
         for part in (*self.corrections, self.trust_region, self.focus):

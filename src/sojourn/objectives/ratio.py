@@ -47,8 +47,6 @@ def widen(log_ratio_T: Tensor, inputs: LossInputs, granularity: Granularity) -> 
     """The log-ratio at a granularity, differentiable through each token's own log-ratio.  Shape (T,)."""
     if granularity == "token":
         wide = log_ratio_T
-    elif granularity == "none":
-        wide = log_ratio_T - log_ratio_T.detach()
     else:
         fixed = log_ratio_T.detach()
         if granularity == "product":

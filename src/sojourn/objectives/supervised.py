@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sojourn.objectives.aggregation import Aggregation
+from sojourn.objectives.batch_rules import BatchRule
 from sojourn.objectives.inputs import LossInputs, Metrics, Objective
 
 
@@ -74,8 +75,17 @@ class Mix:
     weights: tuple[float, ...]
     """One for each part."""
 
+    def prepare(self, inputs: LossInputs) -> LossInputs:
+        """Let the parts' batch-level rules see the whole batch.  Raises ValueError if two parts have some."""
+        parts: tuple[object, ...] = self.parts
+        rules = [part for part in parts if isinstance(part, BatchRule)]
+        if len(rules) > 1:
+            raise ValueError("Mix: two parts have batch-level rules, and their marks would mix; keep one of them")
+        return rules[0].prepare(inputs) if rules else inputs
+
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         total, metrics = torch.zeros((), dtype=inputs.logp.dtype, device=inputs.logp.device), Metrics()
+        inputs = inputs if inputs.prepared else self.prepare(inputs)
         for part, weight in zip(self.parts, self.weights, strict=True):
             loss, part_metrics = part(inputs)
             total, metrics = total + weight * loss, metrics | part_metrics

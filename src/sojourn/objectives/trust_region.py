@@ -55,8 +55,8 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Unclipped:
-    """-r A: no trust region.  With granularity "none" it is REINFORCE."""
+    """-r A: no trust region.  With granularity "none" it is REINFORCE, -A log pi."""
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        ratio = widen(log_ratio, inputs, granularity).exp()
-        return -ratio * inputs.advantage, torch.zeros_like(ratio, dtype=torch.bool)
+        factor = inputs.logp if granularity == "none" else widen(log_ratio, inputs, granularity).exp()
+        return -factor * inputs.advantage, torch.zeros_like(factor, dtype=torch.bool)

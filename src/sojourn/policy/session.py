@@ -30,7 +30,6 @@ from sojourn.core import (
 )
 from sojourn.policy.policy import Policy
 
-
 T = TypeVar("T")
 
 
@@ -85,6 +84,10 @@ class Session:
     def task_seed(self) -> int:
         """The world's seed: a function of the task alone, so that a group shares its world."""
         return stable_hash(self.task.id)
+
+    async def close(self) -> None:
+        """Let the world give back what it holds; the caller of the program does it."""
+        await self._deadline(self.environment.close(), "close")
 
     def open(
         self,
@@ -141,9 +144,11 @@ class Session:
 
     async def _deadline(self, work: Awaitable[T], what: str) -> T:
         try:
-            async with asyncio.timeout(self.limits.step_seconds):
+            async with asyncio.timeout(self.limits.step_seconds) as deadline:
                 return await work
         except TimeoutError as error:
+            if not deadline.expired():
+                raise
             raise InfrastructureError(
                 f"episode {self.episode.id}: environment {type(self.environment).__name__}.{what} gave no answer in "
                 f"{self.limits.step_seconds:g} s (raise limits.step_seconds)"

@@ -119,7 +119,7 @@ class ChatRenderer:
         """Try whether an answer, plain or with thinking, stays as it is when the world replies."""
         ask = user("q")
         begun = self.template.render((Turn("user", "q"),), prompt=True).rstrip().endswith("<think>")
-        for answer in ("a", "t\n</think>\n\na" if begun else "<think>\nt\n</think>\n\na"):
+        for answer in ("t\n</think>\n\na",) if begun else ("a", "<think>\nt\n</think>\n\na"):
             for reply in (user("r"), tool("r", "t")):
                 try:
                     self.extend((ask, assistant(answer)), (), (reply,), last_token=-1)

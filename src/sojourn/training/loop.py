@@ -144,10 +144,10 @@ class Run:
             await self.evaluate("before")
         while trainer.step < config.steps and not (config.max_minutes and self.seconds > 60 * config.max_minutes):
             await self.one_step()
-            if trainer.step % config.checkpoint_every == 0:
-                self.save()
             if config.eval_every and trainer.step % config.eval_every == 0 and trainer.step < config.steps:
                 await self.evaluate("during")
+            if trainer.step % config.checkpoint_every == 0:
+                self.save()
         self.save()
         await self.evaluate("after")
         return self.summary()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sojourn.core import (
@@ -74,21 +74,37 @@ class Rollout:
     async def play(self, episode: Episode, *, seed: int) -> None:
         """Run the agent program for one episode and class what goes wrong."""
         started = time.monotonic()
-        environment = self.environment()
-        session = Session(episode, environment, self.policies, seed=seed, limits=self.limits)
-        try:
-            await self.program(session)
-        except ContextFull as error:
-            episode.failures.append(Failure(FailureKind.BUDGET, "policy", str(error)))
-            episode.stop = StopReason.TOKEN_LIMIT
-        except InfrastructureError as error:
-            episode.failures.append(Failure(FailureKind.INFRASTRUCTURE, "environment or engine", str(error)))
-            episode.stop = StopReason.FAILED
-        except Exception:
-            episode.failures.append(Failure(FailureKind.INFRASTRUCTURE, "agent program", traceback.format_exc(limit=-4)))
-            episode.stop = StopReason.FAILED
-        finally:
-            await environment.close()
+        await _classed(episode, self._run(episode, seed))
         on_path = {span for action in episode.actions for span in episode.tree.path(action)[:-1]}
         episode.leaves = [action for action in episode.actions if action not in on_path]
         episode.seconds = time.monotonic() - started
+
+    async def _run(self, episode: Episode, seed: int) -> None:
+        session = Session(episode, self.environment(), self.policies, seed=seed, limits=self.limits)
+        try:
+            await _classed(episode, self.program(session))
+        finally:
+            await _classed(episode, session.close())
+
+
+async def _classed(episode: Episode, work: Awaitable[None]) -> None:
+    """Wait for `work`; what goes wrong becomes a failure of the episode."""
+    try:
+        await work
+    except Exception as raised:
+        error = _cause(raised)
+        kind, where, said = FailureKind.INFRASTRUCTURE, "environment or engine", str(error)
+        if isinstance(error, ContextFull):
+            kind, where = FailureKind.BUDGET, "policy"
+        elif not isinstance(error, InfrastructureError):
+            where, said = "environment or agent program", "".join(traceback.format_exception(error, limit=-4))
+        episode.failures.append(Failure(kind, where, said))
+        episode.stop = StopReason.TOKEN_LIMIT if kind is FailureKind.BUDGET else StopReason.FAILED
+
+
+def _cause(error: Exception) -> Exception:
+    """Of the errors of concurrent branches (an exception group) one that is no full context, if there is one."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    worse = error.split(ContextFull)[1]
+    return _cause((worse or error).exceptions[0])

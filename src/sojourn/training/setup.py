@@ -38,7 +38,8 @@ def prepare(
     """Load the model that the config names (or take `loaded`): the model, its tokenizer, and a frozen reference if the
     experiment wants one."""
     keep_memory()
-    torch.set_num_threads(os.cpu_count() or 1)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(os.cpu_count() or 1)
     found = loaded or load(config.model)
     model = found.model.to(precision(config.dtype))
     reference = copy.deepcopy(model).requires_grad_(False) if experiment.kl_reference else None

@@ -43,7 +43,7 @@ def calc(expression: str) -> str:
     """one operation on two whole numbers"""
     match = EXPRESSION.fullmatch(expression)
     if match is None:
-        raise ToolError("Error: one operation on two whole numbers, e.g. 12 * 34")
+        raise ToolError("Error: one operation on two whole numbers")
     left, operator, right = match.groups()
     return str(OPERATIONS[operator](int(left), int(right)))
 
@@ -51,54 +51,70 @@ def calc(expression: str) -> str:
 class ToolArithmetic(ToolEnvironment):
     """A question whose answer is a whole number, and a calculator.
 
-    The first observation shows the protocol once, on another question.  The reward is the term `correct`, 1 or 0, paid for the
-    answer; a text that is no call counts as the answer.  `task.data`: `question`, `numbers`, `operators` (see `ArithmeticTasks`).
+    The first observation shows the protocol once, on another question.  Two reward terms: `correct`, 1 or 0, paid for the answer (a
+    text that is no call counts as the answer); and `progress`, paid for a call that brings the next intermediate value.
+    `task.data`: `question`, `numbers`, `operators` (see `ArithmeticTasks`).
+
+    progress: what all intermediate values together pay.  With 0 only the answer pays: then a question of two steps, which an
+    untrained policy never solves, gives no signal.
     """
 
-    def __init__(self, protocol: ActionProtocol | None = None) -> None:
-        super().__init__((calc,))
+    def __init__(self, protocol: ActionProtocol | None = None, *, progress: float = 0.5) -> None:
+        super().__init__((calc,), patience=2)
         self._protocol = protocol or XmlTags(tools=(calc.spec,))
+        self._progress = progress
         self._results: tuple[str, ...] = ()
 
     async def reset(self, task: Task, *, seed: int) -> Observation:
         self._task = task
         self._values = chain(task.data["numbers"], task.data["operators"])
-        self._results, self.tool_calls = (), 0
+        self._results, self.tool_calls, self._faults = (), 0, 0
         return Observation.of([*self._example(), user(task.data["question"])])
+
+    async def step(self, action: Action) -> Transition:
+        transition = await super().step(action)
+        return replace(transition, info={"success": False, **transition.info})  # progress alone is no success
 
     async def answer(self, action: Action) -> Transition:
         correct = read_integer(answer_text(action)) == self._values[-1]
         return Transition(reward={"correct": float(correct)}, terminated=True, info={"success": correct})
 
     async def observe(self, results: Sequence[ToolResult]) -> Transition:
+        before = self._done
         self._results += tuple(result.text for result in results)
-        return await super().observe(results)
+        transition = await super().observe(results)
+        paid = self._progress * (self._done - before) / (len(self._values) - 1)
+        return replace(transition, reward={"progress": paid} if paid else 0.0)
 
     def snapshot(self) -> object:
-        return self._task, self._values, self._results, self.tool_calls
+        return self._task, self._values, self._results, self.tool_calls, self._faults
 
     def restore(self, snapshot: object) -> None:
-        self._task, self._values, self._results, self.tool_calls = snapshot  # type: ignore[misc]
+        self._task, self._values, self._results, self.tool_calls, self._faults = snapshot  # type: ignore[misc]
 
     def state_key(self) -> Hashable:
         return self._task.id, self._results
 
     def oracle(self) -> Action:
         """Go on from the furthest intermediate value that the calculator has shown."""
-        done = max(k for k, value in enumerate(self._values) if k == 0 or str(value) in self._results)
+        done = self._done
         if done == len(self._values) - 1:
             return self._say(Action("", answer=str(self._values[-1])))
         operator, operand = self._task.data["operators"][done], self._task.data["numbers"][done + 1]
         return self._say(call(f"{self._values[done]} {operator} {operand}"))
 
+    @property
+    def _done(self) -> int:
+        """Steps whose value the calculator has shown: up to the furthest."""
+        return max(k for k, value in enumerate(self._values) if k == 0 or str(value) in self._results)
+
     def _example(self) -> list[Message]:
-        asked = self._say(call("12 * 34"))
-        return [
-            user("What is 12 times 34?"),
-            assistant(asked.text, asked.calls),
-            ToolResult("calc", "408").message(),
-            assistant(self._say(Action("", answer="408")).text),
-        ]
+        """One question of two steps, answered in the protocol."""
+        messages = [user("What is 12 times 34, then plus 5?")]
+        for expression, result in (("12 * 34", "408"), ("408 + 5", "413")):
+            asked = self._say(call(expression))
+            messages += [assistant(asked.text, asked.calls), ToolResult("calc", result).message()]
+        return [*messages, assistant(self._say(Action("", answer="413")).text)]
 
     def _say(self, action: Action) -> Action:
         return replace(action, text=self._protocol.format(action))

@@ -7,19 +7,20 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from sojourn.credit import (
-    MTGRPO,
+    GPG,
     BiLevelGae,
     Credit,
     Distillation,
     Filter,
     Gae,
-    GiGPO,
-    GroupRelative,
     KlInReward,
-    LeafRelative,
+    MaxRL,
     Normaliser,
+    OptimalTokenBaseline,
     PassK,
+    PassKBest,
     VTrace,
+    opo,
 )
 from sojourn.objectives.controllers import Reference
 from sojourn.objectives.critic import ValueLoss
@@ -31,7 +32,7 @@ from sojourn.objectives.preference import Dpo, Ipo
 
 NEEDS_CRITIC = (BiLevelGae, Gae, VTrace)
 NEEDS_REFERENCE = (Distillation, Dpo, Ipo, Kl, KlInReward, Kto)
-NEEDS_GROUP = (GiGPO, GroupRelative, LeafRelative, MTGRPO, PassK)
+NEEDS_GROUP = (GPG, MaxRL, OptimalTokenBaseline, PassK, PassKBest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +85,9 @@ def check(preset: Preset, *, group_size: int | None = None) -> None:
     _check_critic(preset, parts)
     wants = [type(part).__name__ for part in parts if isinstance(part, NEEDS_REFERENCE)]
     if wants and preset.reference.kind == "none":
-        raise ValueError(f"{title}: {wants[0]} needs a reference policy; set reference.kind to 'frozen', or drop it")
+        raise ValueError(f"{title}: {wants[0]} needs a reference policy; set reference.kind 'frozen', or drop it")
     if not wants and preset.reference.kind != "none":
-        raise ValueError(f"{title}: reference.kind is '{preset.reference.kind}' but no part reads it; set 'none', or add kl")
+        raise ValueError(f"{title}: reference.kind is '{preset.reference.kind}' but nothing reads it; set 'none', or add kl")
     if group_size is not None:
         _check_group(title, parts, group_size)
 
@@ -116,5 +117,5 @@ def _check_group(title: str, parts: list[Any], size: int) -> None:
         if isinstance(part, PassK) and size < part.k:
             raise ValueError(f"{title}: pass@{part.k} with groups of {size}; raise the group size, or lower k")
         relative = isinstance(part, Normaliser) and "group" in (part.mean, part.deviation)
-        if size < 2 and (relative or isinstance(part, NEEDS_GROUP)):
+        if size < 2 and (relative or part is opo or isinstance(part, NEEDS_GROUP)):
             raise ValueError(f"{title}: a group of one has no baseline and trains nothing; raise the group size to 2 or more")

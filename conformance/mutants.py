@@ -1,0 +1,172 @@
+"""A small mutation tester: change one thing in a source file, and see whether its tests notice.
+
+    python conformance/mutants.py src/sojourn/credit/gae.py [...]        (no file: all of credit and objectives, without the presets)
+
+Each mutant flips a sign or a comparison, swaps an operator, changes a number, negates a condition, drops a `detach`, or takes a sum
+for a mean.  A mutant runs in a fork of this process, which has loaded torch and pytest once, so that it costs only its tests.
+Prints the survivors and the share that was caught.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib.abc
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = {"credit": ["tests/credit"], "objectives": ["tests/objectives"]}
+SECONDS = 60
+
+OPERATORS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+    ast.Pow: ast.Mult,
+}  # fmt: skip
+COMPARISONS = {
+    ast.Lt: [ast.LtE, ast.Gt], ast.LtE: [ast.Lt], ast.Gt: [ast.GtE, ast.Lt], ast.GtE: [ast.Gt], ast.Eq: [ast.NotEq],
+    ast.NotEq: [ast.Eq], ast.Is: [ast.IsNot], ast.IsNot: [ast.Is],
+}  # fmt: skip
+NAMES = {"minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min", "mean": "sum", "sum": "mean", "log1p": "log"}
+
+
+def mutants(tree: ast.Module) -> Iterator[tuple[int, str, ast.Module]]:
+    """Every mutant of a module: line, what changed, and the changed module."""
+    sites = list(_sites(tree, inside=False))
+    for path in sites:
+        for what, change in _changes(_node(tree, path)):
+            mutant = copy.deepcopy(tree)
+            target = _node(mutant, path)
+            replacement = change(target)
+            if replacement is not None:
+                _replace(mutant, path, replacement)
+            yield getattr(target, "lineno", 0), what, ast.fix_missing_locations(mutant)
+
+
+def _sites(node: ast.AST, inside: bool, path: tuple = ()) -> Iterator[tuple]:
+    """Paths of nodes that may change: no annotations, docstrings, error messages or imports."""
+    if isinstance(node, ast.Raise | ast.Import | ast.ImportFrom | ast.Assert | ast.JoinedStr):
+        return
+    if isinstance(node, ast.FunctionDef) and any(getattr(d, "attr", getattr(d, "id", "")) == "overload" for d in node.decorator_list):
+        return
+    yield path
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list", "bases", "keywords") and not isinstance(node, ast.Call):
+            continue
+        if isinstance(value, ast.AST):
+            yield from _sites(value, inside, (*path, name))
+        elif isinstance(value, list):
+            for k, item in enumerate(value):
+                if isinstance(item, ast.AST):
+                    yield from _sites(item, inside, (*path, (name, k)))
+
+
+def _node(tree: ast.AST, path: tuple) -> ast.AST:
+    for step in path:
+        tree = getattr(tree, step[0])[step[1]] if isinstance(step, tuple) else getattr(tree, step)
+    return tree
+
+
+def _replace(tree: ast.AST, path: tuple, new: ast.AST) -> None:
+    parent, step = _node(tree, path[:-1]), path[-1]
+    if isinstance(step, tuple):
+        getattr(parent, step[0])[step[1]] = new
+    else:
+        setattr(parent, step, new)
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
+    def attribute(name: str, value: object) -> object:
+        return lambda target: setattr(target, name, value)
+
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        yield f"{type(node.op).__name__} -> {OPERATORS[type(node.op)].__name__}", attribute("op", OPERATORS[type(node.op)]())
+    if isinstance(node, ast.AugAssign) and type(node.op) in OPERATORS:
+        yield f"{type(node.op).__name__}= -> {OPERATORS[type(node.op)].__name__}=", attribute("op", OPERATORS[type(node.op)]())
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        for other in COMPARISONS.get(type(node.ops[0]), []):
+            yield f"{type(node.ops[0]).__name__} -> {other.__name__}", attribute("ops", [other()])
+    if isinstance(node, ast.UnaryOp):
+        yield f"drop {type(node.op).__name__}", lambda target: target.operand
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield f"{node.value} -> {not node.value}", attribute("value", not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        yield f"{node.value} -> {node.value + 1}", attribute("value", node.value + 1)
+    if isinstance(node, ast.BoolOp):
+        yield "and <-> or", attribute("op", ast.Or() if isinstance(node.op, ast.And) else ast.And())
+    if isinstance(node, ast.If | ast.IfExp):
+        yield "negate condition", lambda target: setattr(target, "test", ast.UnaryOp(ast.Not(), target.test))
+    if isinstance(node, ast.Attribute) and node.attr in NAMES:
+        yield f"{node.attr} -> {NAMES[node.attr]}", attribute("attr", NAMES[node.attr])
+    if isinstance(node, ast.Name) and node.id in ("min", "max"):
+        yield f"{node.id} -> {NAMES[node.id]}", attribute("id", NAMES[node.id])
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("detach", "exp", "log", "abs"):
+        if not node.args:
+            yield f"drop .{node.func.attr}()", lambda target: target.func.value
+
+
+class _Patched(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Serves one module from a changed tree."""
+
+    def __init__(self, module: str, path: Path, tree: ast.Module) -> None:
+        self.module, self.path, self.tree = module, path, tree
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        return importlib.util.spec_from_loader(name, self, origin=str(self.path)) if name == self.module else None
+
+    def exec_module(self, module: object) -> None:
+        module.__file__ = str(self.path)
+        exec(compile(self.tree, str(self.path), "exec"), module.__dict__)
+
+
+def caught(path: Path, tree: ast.Module) -> bool:
+    """Run the file's tests on the mutant, in a fork."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        signal.alarm(SECONDS)
+        module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+        sys.meta_path.insert(0, _Patched(module, path, tree))
+        import pytest
+
+        arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-W", "ignore"]
+        os._exit(int(pytest.main([*arguments, *TESTS[path.relative_to(ROOT / "src/sojourn").parts[0]]])))
+    return os.waitpid(child, 0)[1] != 0
+
+
+def main(arguments: list[str]) -> None:
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT / "src"))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import hypothesis
+    import pytest
+    import torch
+
+    torch.set_num_threads(1)
+    hypothesis.settings.register_profile("mutants", max_examples=10, database=None, deadline=None)
+    hypothesis.settings.load_profile("mutants")
+    assert pytest
+    files = [Path(a).resolve() for a in arguments if a.endswith(".py")]
+    files = files or [p for room in TESTS for p in sorted((ROOT / "src/sojourn" / room).glob("*.py")) if p.name != "__init__.py"]
+    total, alive, start = 0, [], time.monotonic()
+    for path in files:
+        here = 0
+        for line, what, tree in mutants(ast.parse(path.read_text())):
+            total, here = total + 1, here + 1
+            if not caught(path, tree):
+                alive.append(f"{path.relative_to(ROOT)}:{line}: {what}")
+                print("survived", alive[-1], flush=True)
+        print(f"{path.relative_to(ROOT)}: {here} mutants, {time.monotonic() - start:.0f} s", flush=True)
+    print(json.dumps({"mutants": total, "survived": len(alive), "caught": round(1 - len(alive) / max(total, 1), 4)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

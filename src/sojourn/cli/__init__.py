@@ -1,0 +1,98 @@
+"""The command `sojourn`.
+
+The one idea: a command is a typed function in a module of its own, imported when it is asked for, so that `sojourn --help`
+answers at once; tyro reads its options from its signature.  What the user did wrong is told in one message, without a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("sojourn.cli.train:train", "train a recipe, or go on with a run that was stopped"),
+    "eval": ("sojourn.cli.evaluate:evaluate", "measure a run or a model on held-out tasks"),
+    "play": ("sojourn.cli.play:play", "play an environment yourself and see what the model sees"),
+    "report": ("sojourn.cli.lists:report", "write the report of a run again"),
+    "doctor": ("sojourn.cli.doctor:doctor", "what is installed, what is missing, and whether it works"),
+    "envs": ("sojourn.cli.lists:envs", "the environments that come with Sojourn"),
+    "recipes": ("sojourn.cli.lists:recipes", "the recipes: here, and those that come with Sojourn"),
+    "check": ("sojourn.cli.lists:check", "try whether an environment is sound"),
+    "explain": ("sojourn.cli.lists:explain", "the algorithms; of one: its formula, parts and constants"),
+}
+"""Name: where its function is, and what it does.  A function may take the arguments raw (`takes_arguments`)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 2 for a mistake of the user, 1 for a failure, 130 for Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if given else USER_ERROR
+    if given[0] == "--version":
+        from sojourn import __version__
+
+        print(__version__)
+        return 0
+    if given[0] not in COMMANDS:
+        return _tell(f"there is no command '{given[0]}'{nearest(given[0], COMMANDS)}\n\n{usage()}", USER_ERROR)
+    return _guarded(given[0], given[1:])
+
+
+def usage() -> str:
+    """The commands, one a line."""
+    lines = [f"  {name:<10}{what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(("usage: sojourn COMMAND ...   (sojourn COMMAND --help says more)", "", *lines))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question that suggests what was meant, or nothing.
+
+    >>> nearest("trian", ["train", "eval"])
+    "; did you mean 'train'?"
+    """
+    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _guarded(name: str, arguments: list[str]) -> int:
+    """Run a command and tell its errors.  SOJOURN_TRACEBACK=1 shows where they come from."""
+    where, what = COMMANDS[name]
+    module, function = where.split(":")
+    try:
+        return _call(getattr(import_module(module), function), f"sojourn {name}", what, arguments)
+    except KeyboardInterrupt:
+        return _tell("stopped; the same command goes on from the last checkpoint" if name == "train" else "stopped", INTERRUPTED)
+    except Exception as error:
+        code = _code(error)
+        if code is None or os.environ.get("SOJOURN_TRACEBACK"):
+            raise
+        return _tell(f"error: {error}", code)
+
+
+def _code(error: Exception) -> int | None:
+    """The exit code of an error that its message explains; None for one that only a traceback explains."""
+    from sojourn.core import InfrastructureError
+    from sojourn.store import DiskFullError
+
+    if isinstance(error, ValueError):  # ModelNotFound is one
+        return USER_ERROR
+    return FAILURE if isinstance(error, (ImportError, DiskFullError, InfrastructureError)) else None
+
+
+def _call(function: Callable[..., int | None], program: str, what: str, arguments: list[str]) -> int:
+    if getattr(function, "takes_arguments", False):
+        return function(arguments) or 0
+    import tyro
+
+    return tyro.cli(function, prog=program, description=what, args=arguments) or 0
+
+
+def _tell(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code

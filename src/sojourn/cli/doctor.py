@@ -1,0 +1,184 @@
+"""`sojourn doctor`: what is installed, what is missing and the command that mends it, and whether the parts agree.
+
+A finding is `ok`, `note` (works without, or slower) or `bad` (does not work); the exit code is 1 if anything is bad.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from sojourn.models import LoadedModel
+
+State = Literal["ok", "note", "bad"]
+STYLE = {"ok": "green", "note": "yellow", "bad": "bold red"}
+
+BASE = ("torch", "transformers", "numpy", "safetensors", "peft", "pyarrow", "duckdb", "pydantic", "tyro")
+EXTRAS = {
+    "tensorboard": ("tensorboard", "TensorBoard events in the run folder"),
+    "reasoning-gym": ("envs-reasoning", "the environments reasoning_gym/..."),
+}
+"""Package: the extra that brings it, and what it is for."""
+MEMORY_GIB, DISK_GIB = 6.0, 4.0
+"""What the quickstart wants: weights, gradients and Adam of 135 million parameters with keys and values; checkpoints."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, how it is, what was found, and the command that mends it."""
+
+    what: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+def doctor(contract: bool = True) -> int:
+    """Look at this machine and this installation.
+
+    Args:
+        contract: Sample with a model and let the learner score it; takes some seconds for each model on this machine.
+    """
+    table, worst = Table("", "", "found", "what to do", box=None, pad_edge=False), 0
+    with Console(stderr=True).status("looking"):
+        for finding in findings(contract):
+            table.add_row(Text(finding.state, STYLE[finding.state]), finding.what, Text(finding.found), Text(finding.mend))
+            worst = max(worst, finding.state == "bad")
+    Console().print(table)
+    return int(worst)
+
+
+def findings(contract: bool) -> Iterator[Finding]:
+    """All that can be found out, cheap things first."""
+    yield from packages()
+    yield from extras()
+    yield from machine()
+    yield sandbox()
+    yield from models()
+    if contract:
+        yield from agreement()
+
+
+def packages() -> Iterator[Finding]:
+    """Python, Sojourn and what it stands on."""
+    yield Finding("python", "ok", platform.python_version())
+    for name in ("sojourn", *BASE):
+        found = _version(name)
+        yield Finding(name, "ok" if found else "bad", found or "not installed", "" if found else f"pip install {name}")
+
+
+def extras() -> Iterator[Finding]:
+    """Packages that are wanted for some things only."""
+    for name, (extra, purpose) in EXTRAS.items():
+        found = _version(name)
+        mend = "" if found else f"pip install 'sojourn[{extra}]'"
+        yield Finding(name, "ok" if found else "note", found or f"not installed: {purpose}", mend)
+
+
+def machine() -> Iterator[Finding]:
+    """Cores, bfloat16, accelerator, memory, disk."""
+    import torch
+
+    from sojourn.training.setup import precision
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield Finding("cores", "ok", f"{cores}")
+    fast = precision("auto") == torch.bfloat16
+    yield Finding("bfloat16", "ok" if fast else "note", "in hardware" if fast else "not in this CPU's hardware: float32 is used")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; the local engine and learner run on the CPU"
+    yield Finding("accelerator", "ok", gpu)
+    yield _room("memory", _available_gib(), MEMORY_GIB, "close other programs, or train with a smaller --concurrency")
+    yield _room("disk", shutil.disk_usage(".").free / 2**30, DISK_GIB, "free some space, or give --run on a larger disk")
+
+
+def sandbox() -> Finding:
+    """How the code that agents write is confined."""
+    from sojourn.core import InfrastructureError
+    from sojourn.tools import Sandbox
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found = Sandbox.best()
+        except InfrastructureError as error:
+            return Finding("sandbox", "bad", str(error))
+    if found.bwrap:
+        return Finding("sandbox", "ok", f"bubblewrap, {found.python}")
+    why = str(caught[0].message) if caught else "no bubblewrap: process limits alone"
+    return Finding("sandbox", "note", why, "" if shutil.which("bwrap") else "apt-get install bubblewrap")
+
+
+def models() -> Iterator[Finding]:
+    """Which known models are on this machine."""
+    from sojourn.cli.play import local_folder
+    from sojourn.models import KNOWN
+
+    for name, known in KNOWN.items():
+        folder = local_folder(name)
+        where = str(folder) if folder else f"not here; downloaded on first use ({known.megabytes} MB)"
+        yield Finding(f"model {name}", "ok" if folder else "note", where)
+
+
+def agreement() -> Iterator[Finding]:
+    """Whether engine and learner agree: with a tiny model, and with the default model if it is on this machine."""
+    from sojourn.cli.play import local_folder
+    from sojourn.models import load, tiny
+    from sojourn.training import TrainConfig
+
+    yield _agree("tiny model", tiny)
+    name = TrainConfig().model
+    if local_folder(name):
+        yield _agree(name, lambda: load(name))
+
+
+def _agree(name: str, make: Callable[[], LoadedModel]) -> Finding:
+    from sojourn.curriculum import Uniform
+    from sojourn.environments import ToolArithmetic
+    from sojourn.rendering import PlainText
+    from sojourn.training import Experiment, TrainConfig, Trainer
+    from sojourn.training.setup import check_contract
+
+    tasks = ToolArithmetic.tasks()
+    parts = Experiment(environment=ToolArithmetic, tasks=tasks, protocol=PlainText(), curriculum=Uniform(tasks))
+    what = f"engine = learner, {name}"
+    try:
+        trainer = Trainer(TrainConfig(), parts, make())
+        gap = check_contract(trainer)
+    except ValueError as error:
+        return Finding(what, "bad", str(error))
+    dtype = str(trainer.model.dtype).removeprefix("torch.")
+    return Finding(what, "ok", f"log-probabilities differ by {gap:.1g} at most ({dtype})")
+
+
+def _room(what: str, gib: float | None, wanted: float, mend: str) -> Finding:
+    if gib is None:
+        return Finding(what, "note", "not known on this system")
+    enough = gib >= wanted
+    found = f"{gib:.1f} GiB free; the quickstart wants {wanted:g}"
+    return Finding(what, "ok", found) if enough else Finding(what, "note", found, mend)
+
+
+def _available_gib() -> float | None:
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return found[0] / 2**20 if found else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,67 @@
+"""The short commands: `envs`, `recipes`, `check`, `explain`, `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+
+def envs() -> None:
+    """The environments that come with Sojourn."""
+    from sojourn.environments import ENVIRONMENTS
+
+    _print("environment", {name: listing.description for name, listing in ENVIRONMENTS.items()})
+
+
+def recipes() -> None:
+    """The recipes in ./recipes and those that come with Sojourn."""
+    from sojourn.cli import recipe
+
+    _print("recipe", {name: recipe.summary(path) for name, path in recipe.available().items()})
+
+
+def check(environment: Positional[str]) -> None:
+    """Play a few tasks of an environment and try whether it is sound.
+
+    Args:
+        environment: A name as in `sojourn envs`.
+    """
+    from sojourn.environments import check_environment, find
+
+    for line in check_environment(find(environment)):
+        print(line)
+
+
+def explain(algorithm: Positional[str] = "") -> None:
+    """The algorithms; of one: its formula, its parts, its constants and their sources.
+
+    Args:
+        algorithm: Its name; none lists them all.
+    """
+    from sojourn.objectives import presets
+
+    if algorithm:
+        print(presets.explain(algorithm), end="")
+    else:
+        _print("algorithm", {row[0]: f"{row[1]}  [{row[2]}]" for row in presets.table()})
+
+
+def report(run: Positional[Path]) -> None:
+    """Write report.html into a run folder, finished or still running.
+
+    Args:
+        run: The run folder.
+    """
+    from sojourn.viewer import write_report
+
+    print(f"report: {write_report(run)}")
+
+
+def _print(head: str, rows: dict[str, str]) -> None:
+    table = Table(head, "what it is", box=None, pad_edge=False)
+    for name, what in rows.items():
+        table.add_row(name.replace("[", r"\["), what.replace("[", r"\["))
+    Console().print(table)

@@ -1,0 +1,163 @@
+"""`sojourn play`: a person in the model's place.
+
+The one idea: the person is an engine.  Tokens go in, are shown as they are, and what is typed goes back as tokens; environment,
+chat template, action protocol and agent program are those of training.  So one sees exactly what the model sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+from tyro.conf import Positional, arg
+
+from sojourn.core import Episode, Floats, Ints, Split, Task, ToolSpec, TrajectoryTree
+from sojourn.engine import SamplingParams
+from sojourn.engine.protocol import Completion
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from sojourn.environments import World
+    from sojourn.rendering import ChatRenderer
+
+HINT = "Type what the model would say. An action ends with its closing tag, or with an empty line. Ctrl-D leaves."
+
+
+def play(
+    environment: Positional[str],
+    level: str = "",
+    index: int = 0,
+    split: Split = "train",
+    protocol: Literal["", "json", "xml", "react", "code", "text"] = "",
+    model: str = "smollm2-135m",
+    turns: Annotated[int, arg(name="max-turns")] = 8,
+) -> None:
+    """Play an environment in the terminal and see what the model sees, token for token.
+
+    Args:
+        environment: A name as in `sojourn envs`.
+        level: Of the task; the easiest if not given.
+        index: Which task of the level.
+        split: Training tasks or held-out ones.
+        protocol: How actions are written; tags where there are tools, else plain text.
+        model: Whose chat template; a tiny model's stands in if this one is not on this machine.
+        turns: Actions at most.
+    """
+    from sojourn.environments import find
+
+    console = Console(highlight=False)
+    world = find(environment)
+    tokenizer, whose = tokenizer_of(model)
+    console.print(f"{HINT} Chat template: {whose}.", style="dim")
+    task = world.tasks.task(split, level or world.tasks.levels[0], index)
+    try:
+        episode = asyncio.run(play_task(world, task, tokenizer, protocol, turns, console, input))
+    except EOFError:
+        console.print("\nleft", style="dim")
+    else:
+        console.print(outcome(episode))
+
+
+async def play_task(
+    world: World,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    protocol: str,
+    turns: int,
+    console: Console,
+    read: Callable[[], str],
+) -> Episode:
+    """Let a person play one episode; `read` gives one typed line a call and raises EOFError at the end."""
+    from sojourn.agents import react
+    from sojourn.policy import Limits, Policy, Session
+    from sojourn.rendering import PROTOCOLS, ChatRenderer
+
+    tools = await _tools(world, task)
+    spoken = PROTOCOLS[protocol or ("xml" if tools else "text")](tools)
+    renderer = ChatRenderer(tokenizer, spoken)
+    policy = Policy("actor", Person(renderer, console, read), renderer, spoken)
+    episode, environment = Episode(task.id, task, TrajectoryTree()), world.make()
+    try:
+        await react(Session(episode, environment, {"actor": policy}, seed=0, limits=Limits(max_turns=turns)))
+    finally:
+        await environment.close()
+    return episode
+
+
+async def _tools(world: World, task: Task) -> Sequence[ToolSpec]:
+    """The tools of a task; some worlds know them only after a reset."""
+    environment = world.make()
+    try:
+        await environment.reset(task, seed=0)
+        return environment.tools
+    finally:
+        await environment.close()
+
+
+class Person:
+    """An engine that shows a person what is new in the context and takes what is typed as the completion."""
+
+    max_context = 1 << 20
+
+    def __init__(self, renderer: ChatRenderer, console: Console, read: Callable[[], str]) -> None:
+        self.renderer = renderer
+        self.console = console
+        self.read = read
+        self._seen: list[int] = []
+
+    async def sample(self, tokens: Ints, params: SamplingParams) -> Completion:
+        """Show what is new; a context that was rewritten is shown from its beginning."""
+        now = tokens.tolist()
+        known = len(self._seen) if now[: len(self._seen)] == self._seen else 0
+        self.console.print(Text(self.renderer.tokenizer.decode(now[known:], skip_special_tokens=False)), style="cyan", end="")
+        said = self.renderer.as_sampled(typed(self.read, params.stop))
+        self._seen = now + said
+        return Completion(np.asarray(said, np.int64), np.zeros(len(said), np.float32), "stop")
+
+    async def score(self, tokens: Ints) -> Floats:
+        raise NotImplementedError("a person gives no log-probabilities")
+
+
+def typed(read: Callable[[], str], stop: tuple[str, ...]) -> str:
+    """Lines until a stop text completes an action, or until an empty line; the first line where nothing stops."""
+    lines = [read()]
+    while stop and lines[-1] and not any(mark.strip() in lines[-1] for mark in stop):
+        lines.append(read())
+    return "\n".join(lines).rstrip("\n")
+
+
+def outcome(episode: Episode) -> str:
+    """What the episode came to."""
+    stop = episode.stop.value if episode.stop else "?"
+    terms = ", ".join(f"{name} {value:g}" for name, value in episode.rewards.items())
+    failures = "".join(f"\n{failure.kind.value} fault in {failure.where}: {failure.message}" for failure in episode.failures)
+    return f"\n{stop} after {len(episode.actions)} actions; {'solved' if episode.success else 'not solved'}; {terms}{failures}"
+
+
+def tokenizer_of(name: str) -> tuple[PreTrainedTokenizerBase, str]:
+    """The tokenizer of a model that is on this machine, else a tiny model's; and whose it is."""
+    from transformers import AutoTokenizer
+
+    from sojourn import models
+
+    folder = local_folder(name)
+    if folder is None:
+        return models.tiny().tokenizer, f"a tiny model's ({name} is not on this machine)"
+    return AutoTokenizer.from_pretrained(folder), name
+
+
+def local_folder(name: str) -> Path | None:
+    """Where a model lies on this machine; None if it does not."""
+    from sojourn.models import KNOWN, cache_folder, hub
+
+    if (Path(name) / "config.json").is_file():
+        return Path(name)
+    if (cache_folder() / name / "config.json").is_file():
+        return cache_folder() / name
+    return hub.cached(KNOWN[name].hub if name in KNOWN else name)

@@ -1,0 +1,56 @@
+"""The pages tell the truth: what they point to is there, and their examples run."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sojourn.environments import check_environment
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = sorted([*REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("*.md")])
+
+
+def blocks(page: Path) -> list[str]:
+    """The Python programs on a page."""
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_tests_that_a_page_names_exist(page: Path) -> None:
+    for file, _, name in re.findall(r"`(tests/[\w/]+\.py)(::(\w+))?`", page.read_text()):
+        assert (REPOSITORY / file).exists(), file
+        assert not name or f"def {name}(" in (REPOSITORY / file).read_text(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        if target.endswith("RESULTS.md"):  # written when the runs are done
+            continue
+        assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_in_the_navigation_and_every_entry_is_a_page() -> None:
+    entries = set(re.findall(r": ([\w-]+\.md)$", (REPOSITORY / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert entries == {page.name for page in REPOSITORY.glob("docs/*.md")}
+
+
+def test_the_site_description_is_valid() -> None:
+    assert yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["site_name"] == "Sojourn"
+
+
+def test_the_examples_of_the_environments_page_are_sound() -> None:
+    names: dict[str, object] = {}
+    for block in blocks(REPOSITORY / "docs/environments.md"):
+        exec(compile(block, "environments.md", "exec"), names)
+    for world in ("world", "backwards", "vault"):
+        assert check_environment(names[world], count=1)
+
+
+def test_the_agent_program_of_the_index_is_the_one_that_runs() -> None:
+    (shown,) = blocks(REPOSITORY / "docs/index.md")
+    source = (REPOSITORY / "src/sojourn/agents/react.py").read_text()
+    body = [line.strip() for line in shown.splitlines()[1:]]
+    assert [line for line in body if line not in source] == []

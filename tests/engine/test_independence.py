@@ -1,0 +1,75 @@
+"""A request's tokens are its own business: they do not depend on who else is in the batch, what is stored, or who came first."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from helpers import ARCHITECTURES, assert_faithful, engine_for, prompt, sample_all, small
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sojourn.core import Ints
+from sojourn.engine import Completion, SamplingParams
+from sojourn.engine.local import LocalEngine
+
+LOADED = small()
+REQUESTS = [(prompt(30, seed=i // 2), SamplingParams(max_tokens=10, seed=i)) for i in range(6)]
+ALONE = [sample_all(engine_for(small()), [request])[0] for request in REQUESTS]
+
+
+def arriving(engine: LocalEngine, waits: list[int], order: list[int]) -> dict[int, Completion]:
+    async def one(index: int, wait: int) -> Completion:
+        for _ in range(wait):
+            await asyncio.sleep(0)
+        return await engine.sample(*REQUESTS[index])
+
+    async def everybody() -> list[Completion]:
+        return list(await asyncio.gather(*(one(i, w) for i, w in zip(order, waits, strict=False))))
+
+    return dict(zip(order, asyncio.run(everybody()), strict=False))
+
+
+orders = st.permutations(range(6))
+waits = st.lists(st.integers(0, 20), min_size=6, max_size=6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(order=orders, waits=waits, slots=st.integers(1, 6))
+def test_tokens_do_not_depend_on_companions(order: list[int], waits: list[int], slots: int) -> None:
+    engine = engine_for(LOADED, max_batch=slots)
+    for index, completion in arriving(engine, waits, order).items():
+        assert completion.tokens.tolist() == ALONE[index].tokens.tolist()
+        np.testing.assert_allclose(completion.logprobs, ALONE[index].logprobs, atol=2e-5)
+
+
+def test_the_seed_makes_the_difference() -> None:
+    tokens, params = prompt(30), [SamplingParams(max_tokens=10, seed=seed) for seed in (1, 1, 2)]
+    one, same, other = sample_all(engine_for(LOADED), [(tokens, p) for p in params])
+    assert one.tokens.tolist() == same.tokens.tolist() != other.tokens.tolist()
+
+
+BITS = [sample_all(engine_for(small(), deterministic=True), [request])[0] for request in REQUESTS]
+
+
+@settings(max_examples=5, deadline=None)
+@given(order=orders, waits=waits, slots=st.integers(1, 6))
+def test_in_deterministic_mode_every_bit_is_the_same(order: list[int], waits: list[int], slots: int) -> None:
+    engine = engine_for(LOADED, max_batch=slots, deterministic=True)
+    for index, completion in arriving(engine, waits, order).items():
+        assert completion.tokens.tolist() == BITS[index].tokens.tolist()
+        assert completion.logprobs.tobytes() == BITS[index].logprobs.tobytes()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_deterministic_mode_is_faithful_too_and_reuses_what_is_stored(architecture: str) -> None:
+    engine, reference = engine_for(small(architecture), deterministic=True, max_context=101), small(architecture)
+    params = SamplingParams(max_tokens=9, seed=3)
+    context: Ints = prompt(41)
+    for turn in range(3):
+        (completion,) = sample_all(engine, [(context, params)])
+        assert_faithful(reference, context, completion, params)
+        fresh = sample_all(engine_for(small(architecture), deterministic=True), [(context, params)])[0]
+        assert completion.logprobs.tobytes() == fresh.logprobs.tobytes()
+        context = np.concatenate([context, completion.tokens, prompt(7, seed=turn)])

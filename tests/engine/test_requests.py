@@ -1,0 +1,153 @@
+"""How a request ends, and what a request that ends badly leaves to the others."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_faithful, engine_for, prompt, sample_all, small
+
+from sojourn.core import ContextFull, InfrastructureError
+from sojourn.engine import SamplingParams
+from sojourn.engine.local import LocalEngine
+
+GREEDY = SamplingParams(max_tokens=6, temperature=0.0)
+
+
+def forced(text: str, **settings: Any) -> SamplingParams:
+    """Parameters that make a byte-level model say `text`, as far as it gets."""
+    return SamplingParams(allowed=(tuple(text.encode()),), max_tokens=64, **settings)
+
+
+def said(engine: LocalEngine, params: SamplingParams) -> str:
+    (completion,) = sample_all(engine, [(prompt(10), params)])
+    return bytes(completion.tokens.tolist()).decode()
+
+
+@pytest.mark.parametrize("stop", ["</a>", "b</a>c", "\u2026", "d\u00e9j\u00e0"], ids=["tag", "longer", "ellipsis", "accents"])
+def test_a_stop_text_ends_the_completion_with_the_token_that_completes_it(stop: str) -> None:
+    text = f"b and then b{stop} and so on"
+    assert said(engine_for(small()), forced(text, stop=("never", stop))) == text.split(" and so on")[0]
+
+
+def test_a_stop_text_in_the_prompt_stops_nothing() -> None:
+    tokens = np.frombuffer(b"say </a", np.uint8).astype(np.int64)
+    (completion,) = sample_all(engine_for(small()), [(tokens, forced(">ab", stop=("</a>",)))])
+    assert bytes(completion.tokens.tolist()) == b">ab"
+
+
+def test_the_end_of_turn_token_ends_the_completion() -> None:
+    loaded = small()
+    end = loaded.tokenizer.eos_token_id
+    params = SamplingParams(max_tokens=400, temperature=5.0)
+    (completion,) = sample_all(engine_for(loaded, max_context=2000), [(prompt(5), replace(params, max_tokens=1500))])
+    assert completion.stop == "stop"
+    assert completion.tokens.tolist().index(end) == len(completion.tokens) - 1
+
+
+def test_max_tokens_ends_it_as_length() -> None:
+    (completion,) = sample_all(engine_for(small()), [(prompt(10), replace(GREEDY, max_tokens=3))])
+    assert (len(completion.tokens), completion.stop) == (3, "length")
+
+
+def test_a_completion_ends_where_the_context_does() -> None:
+    (completion,) = sample_all(engine_for(small(), max_context=16), [(prompt(12), replace(GREEDY, max_tokens=100))])
+    assert (len(completion.tokens), completion.stop) == (4, "length")
+
+
+def test_a_full_context_is_refused_and_the_others_go_on() -> None:
+    engine = engine_for(small(), max_context=16)
+
+    async def both() -> list[Any]:
+        requests = (engine.sample(prompt(n), GREEDY) for n in (16, 8))
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    refused, answered = asyncio.run(both())
+    assert isinstance(refused, ContextFull)
+    assert "16" in str(refused)
+    assert len(answered.tokens) == 6
+
+
+@pytest.mark.parametrize("turns", [0, 1, 12], ids=["before it was seen", "waiting or just begun", "running"])
+def test_a_cancelled_request_leaves_the_engine_usable(turns: int) -> None:
+    engine, reference = engine_for(small(), max_batch=2), small()
+
+    async def cancel_some() -> None:
+        tasks = [asyncio.create_task(engine.sample(prompt(20, seed=i), replace(GREEDY, max_tokens=30))) for i in range(4)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        engine.update(0)  # no slot is left busy
+
+    asyncio.run(cancel_some())
+    (completion,) = sample_all(engine, [(prompt(20), GREEDY)])
+    assert_faithful(reference, prompt(20), completion, GREEDY)
+
+
+def test_when_all_are_cancelled_no_empty_step_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_for(small())
+    widths: list[int] = []
+    forward = engine.model.forward
+    monkeypatch.setattr(engine.model, "forward", lambda **k: (widths.append(k["input_ids"].shape[1]), forward(**k))[1])
+
+    async def cancel_all() -> None:
+        task = asyncio.create_task(engine.sample(prompt(20), replace(GREEDY, max_tokens=300)))
+        for _ in range(12):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for _ in range(12):
+            await asyncio.sleep(0)
+
+    asyncio.run(cancel_all())
+    assert widths
+    assert 0 not in widths
+
+
+def test_an_event_loop_that_ends_early_leaves_the_engine_usable() -> None:
+    engine, reference = engine_for(small()), small()
+
+    async def leave() -> None:
+        asyncio.get_running_loop().create_task(engine.sample(prompt(20), replace(GREEDY, max_tokens=300)))
+        for _ in range(12):
+            await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    engine.update(0)
+    (completion,) = sample_all(engine, [(prompt(20), GREEDY)])
+    assert_faithful(reference, prompt(20), completion, GREEDY)
+
+
+@pytest.mark.parametrize("broken_step", [1, 2, 5])
+def test_an_error_in_the_model_reaches_all_and_spoils_nothing_later(monkeypatch: pytest.MonkeyPatch, broken_step: int) -> None:
+    """The broken step may have announced keys and values that it never wrote."""
+    engine, reference = engine_for(small(), max_batch=3), small()
+    requests = [(np.concatenate([prompt(60), prompt(4, seed=i)]), GREEDY) for i in range(1, 5)]
+    steps, forward = [0], engine.model.forward
+
+    def breaking(**inputs: Any) -> Any:
+        steps[0] += 1
+        if steps[0] == broken_step:
+            raise RuntimeError("out of memory")
+        return forward(**inputs)
+
+    monkeypatch.setattr(engine.model, "forward", breaking)
+
+    async def all_fail() -> list[Any]:
+        return await asyncio.gather(*(engine.sample(*request) for request in requests), return_exceptions=True)
+
+    for error in asyncio.run(all_fail()):
+        assert isinstance(error, InfrastructureError)
+        assert "out of memory" in str(error)
+    for (tokens, params), completion in zip(requests, sample_all(engine, requests), strict=True):
+        assert_faithful(reference, tokens, completion, params)
+
+
+def test_soft_capped_attention_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="gemma2.*soft-capped"):
+        engine_for(small("gemma2"))

@@ -1,0 +1,149 @@
+"""A plain function and a plain class as worlds."""
+
+import asyncio
+
+import pytest
+
+from sojourn.core import Action, Environment, Failure, FailureKind, Task, ToolCall, Transition
+from sojourn.environments import TaskList, World, check_environment, from_class, from_function
+
+
+class Vault:
+    """Open the vault."""
+
+    def __init__(self, code: int):
+        self.code, self.open, self.closed = code, False, False
+
+    def turn(self, number: int) -> str:
+        """Try a number."""
+        self.open = number == self.code
+        return "open" if self.open else "shut"
+
+    @property
+    def done(self) -> bool:
+        return self.open
+
+    def reward(self) -> float:
+        return float(self.open)
+
+
+def turn(number: int) -> Action:
+    return Action("", (ToolCall("turn", {"number": number}),))
+
+
+def play(world: World, *actions: Action, index: int = 0) -> tuple[Environment, list[Transition]]:
+    async def run() -> tuple[Environment, list[Transition]]:
+        environment = world.make()
+        await environment.reset(world.tasks.task("train", "default", index), seed=5)
+        transitions = [await environment.step(action) for action in actions]
+        await environment.close()
+        return environment, transitions
+
+    return asyncio.run(run())
+
+
+def prompt(world: World) -> str:
+    return asyncio.run(world.make().reset(world.tasks.task("train", "default", 0), seed=5)).messages[0].text
+
+
+def test_a_function_is_asked_once_with_prompt_and_completion() -> None:
+    seen = []
+    world = from_function(lambda prompt, completion: seen.append((prompt, completion)) or 0.25, ["p", "q"])
+    _, [transition] = play(world, Action("thinking <answer>a</answer>", answer="a"), index=1)
+    assert seen == [("q", "a")] and transition.reward == 0.25 and transition.terminated
+
+
+def test_without_an_answer_field_the_whole_text_is_the_completion() -> None:
+    _, [transition] = play(from_function(lambda _, completion: float(completion == "all of it"), ["p"]), Action(" all of it\n"))
+    assert transition.reward == 1.0
+
+
+def test_a_reward_function_may_be_async_and_name_its_terms() -> None:
+    async def reward(prompt: str, completion: str) -> dict[str, float]:
+        return {"right": 1.0, "length": -0.5}
+
+    _, [transition] = play(from_function(reward, ["p"]), Action("a"))
+    assert transition.reward == {"right": 1.0, "length": -0.5}
+
+
+def test_a_malformed_action_is_reported_beside_its_reward() -> None:
+    fault = Failure(FailureKind.MODEL, "action", "bad")
+    _, [transition] = play(from_function(lambda p, c: 0.0, ["p"]), Action("<", fault=fault))
+    assert transition.failures == (fault,)
+
+
+def test_a_prompt_in_both_splits_is_refused() -> None:
+    with pytest.raises(ValueError, match="test/0.*train/1"):
+        from_function(lambda p, c: 0.0, ["a", "b"], test=["b"])
+
+
+def test_a_finite_source_wraps_around_and_names_what_is_missing() -> None:
+    source = TaskList([Task("a", {"x": 1}, "easy"), Task("b", {"x": 2}, "hard"), Task("c", {"x": 3}, "easy")])
+    assert [source.task("train", "easy", i).id for i in range(3)] == ["a", "c", "a"]
+    assert source.levels == ("easy", "hard")
+    with pytest.raises(ValueError, match="no test task of level 'easy'"):
+        source.task("test", "easy", 0)
+
+
+def test_public_methods_of_a_class_are_its_tools_and_the_docstring_its_prompt() -> None:
+    world = from_class(Vault, [{"code": 7}])
+    environment, _ = play(world)
+    assert [spec.name for spec in environment.tools] == ["turn"]
+    assert prompt(world) == "Open the vault."
+
+
+def test_an_episode_of_a_class_ends_when_it_is_done_and_pays_then() -> None:
+    _, [first, last] = play(from_class(Vault, [{"code": 7}]), turn(3), turn(7))
+    assert (first.observation.messages[0].text, first.reward, first.terminated) == ("shut", 0.0, False)
+    assert (last.observation.messages[0].text, last.reward, last.terminated) == ("open", 1.0, True)
+
+
+def test_an_episode_of_a_class_ends_with_an_answer() -> None:
+    _, [transition] = play(from_class(Vault, [{"code": 7}]), Action("I give up."))
+    assert transition.terminated and transition.reward == 0.0
+
+
+def test_a_reward_method_may_take_the_answer_and_a_class_its_seed() -> None:
+    class Echo:
+        prompt = "Say the number."
+
+        def __init__(self, seed: int):
+            self.number = seed
+
+        def reward(self, answer: str) -> dict[str, float]:
+            return {"right": float(answer == str(self.number))}
+
+    _, [transition] = play(from_class(Echo), Action("5"))
+    assert transition.reward == {"right": 1.0} and prompt(from_class(Echo)) == "Say the number."
+
+
+def test_a_class_gives_back_what_it_holds() -> None:
+    class Holder:
+        """Hold."""
+
+        reward = 0.0
+        closed = 0
+
+        def close(self) -> None:
+            Holder.closed += 1
+
+    environment, _ = play(from_class(Holder))
+    assert Holder.closed == 1 and not environment.tools
+
+
+def test_a_class_without_reward_or_prompt_is_told_what_to_add() -> None:
+    class Silent:
+        reward = 0.0
+
+    class Poor:
+        """Do it."""
+
+    with pytest.raises(ValueError, match="Silent has no prompt.*docstring"):
+        play(from_class(Silent))
+    with pytest.raises(ValueError, match="Poor has no reward"):
+        play(from_class(Poor))
+
+
+def test_both_pass_the_checker() -> None:
+    assert check_environment(from_class(Vault, [{"code": 1}], test=[{"code": 2}]))
+    assert check_environment(from_function(lambda p, c: 1.0, ["a"], test=["b"]))
