@@ -42,14 +42,14 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.base
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter
-	$(BIN)/ruff check src tests recipes
-	$(BIN)/ruff format --check src tests recipes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev
-	$(BIN)/ruff check --fix src tests recipes
-	$(BIN)/ruff format src tests recipes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## the documentation as a site, in site/
 	$(PIP) -c constraints.txt -e ".[docs]"

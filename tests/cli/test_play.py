@@ -32,7 +32,7 @@ def played(*texts: str) -> tuple[Episode, str]:
     world = find("math/tool_arithmetic")
     task = world.tasks.task("train", "1", 0)
     console = Console(file=screen, width=10_000)
-    episode = asyncio.run(play_task(world, task, models.tiny().tokenizer, "", 8, console, lines(*texts)))
+    episode = asyncio.run(play_task(world, task, models.tiny().tokenizer, "auto", 8, console, lines(*texts)))
     return episode, screen.getvalue()
 
 

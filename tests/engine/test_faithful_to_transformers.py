@@ -226,7 +226,9 @@ def test_smollm2_says_what_generate_says(smollm2: LoadedModel) -> None:
     first = np.asarray(smollm2.tokenizer.encode(ask))
     answer = generated(smollm2, first, 12)
     stem = [*first.tolist(), *answer]
-    branches = [np.asarray(stem + smollm2.tokenizer.encode(text)) for text in ("\n<|im_start|>user\nWhy?", "\n<|im_start|>user\nAnd")]
+    branches = [
+        np.asarray(stem + smollm2.tokenizer.encode(text)) for text in ("\n<|im_start|>user\nWhy?", "\n<|im_start|>user\nAnd")
+    ]
     expected = [generated(smollm2, branch, 4) for branch in branches]
     engine = LocalEngine(smollm2.model, smollm2.tokenizer, max_batch=4)
     (said,) = sample_all(engine, [(first, replace(GREEDY, max_tokens=12))])

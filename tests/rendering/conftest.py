@@ -50,8 +50,9 @@ TEMPLATES = {
     ),
     # Qwen 3: removes the thinking of answers before the last question, keeps it while tools are at work.
     "thinking": (
-        "{% set ns = namespace(last=-1) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}"
-        "{% endfor %}{% for m in messages %}<|im_start|>{{ 'user' if m.role == 'tool' else m.role }}\n"
+        "{% set ns = namespace(last=-1) %}{% for m in messages %}"
+        "{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+        "{% for m in messages %}<|im_start|>{{ 'user' if m.role == 'tool' else m.role }}\n"
         "{% if m.role == 'tool' %}<tool_response>{{ m.content }}</tool_response>"
         "{% elif m.role == 'assistant' and loop.index0 < ns.last %}{{ m.content.split('</think>')[-1].lstrip('\n') }}"
         "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
@@ -66,7 +67,8 @@ TEMPLATES = {
     "mistral": (
         "{{ bos_token }}{% for m in messages %}"
         "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Roles must alternate') }}{% endif %}"
-        "{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content | trim }}{{ eos_token }}{% endif %}{% endfor %}"
+        "{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+        "{% else %} {{ m.content | trim }}{{ eos_token }}{% endif %}{% endfor %}"
     ),
     # Plain text: no special tokens, and add_generation_prompt is not looked at.
     "plain": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",

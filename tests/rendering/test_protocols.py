@@ -20,7 +20,8 @@ TOOLS = (spec("calc", expression="string"), spec("move", x="integer", y="integer
 BY_NAME = {name: make(TOOLS) for name, make in PROTOCOLS.items()}
 
 pieces = st.sampled_from(
-    ["<calc>", "</calc>", "<move>", "</move>", "<answer>", "</answer>", "<tool_call>", "</tool_call>", "{", "}", '{"name": "calc"', '"x": 1',
+    ["<calc>", "</calc>", "<move>", "</move>", "<answer>", "</answer>", "<tool_call>", "</tool_call>", "{", "}",
+     '{"name": "calc"', '"x": 1',
      ', "arguments": ', "Action: ", "calc[", "]", "Final: ", "\nObservation: ", "```python\n", "\n```\n", "1 + 1", "\n", " "]
 )  # fmt: skip
 anything = st.text() | st.lists(pieces | st.text(max_size=3), max_size=12).map("".join)

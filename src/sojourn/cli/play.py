@@ -34,7 +34,7 @@ def play(
     level: str = "",
     index: int = 0,
     split: Split = "train",
-    protocol: Literal["", "json", "xml", "react", "code", "text"] = "",
+    protocol: Literal["auto", "json", "xml", "react", "code", "text"] = "auto",
     model: str = "smollm2-135m",
     turns: Annotated[int, arg(name="max-turns")] = 8,
 ) -> None:
@@ -45,7 +45,7 @@ def play(
         level: Of the task; the easiest if not given.
         index: Which task of the level.
         split: Training tasks or held-out ones.
-        protocol: How actions are written; tags where there are tools, else plain text.
+        protocol: How actions are written; auto is tags where there are tools, else plain text.
         model: Whose chat template; a tiny model's stands in if this one is not on this machine.
         turns: Actions at most.
     """
@@ -79,7 +79,8 @@ async def play_task(
     from sojourn.rendering import PROTOCOLS, ChatRenderer
 
     tools = await _tools(world, task)
-    spoken = PROTOCOLS[protocol or ("xml" if tools else "text")](tools)
+    chosen = ("xml" if tools else "text") if protocol == "auto" else protocol
+    spoken = PROTOCOLS[chosen](tools)
     renderer = ChatRenderer(tokenizer, spoken)
     policy = Policy("actor", Person(renderer, console, read), renderer, spoken)
     episode, environment = Episode(task.id, task, TrajectoryTree()), world.make()

@@ -116,7 +116,7 @@ class Cache:
         assert not any(slot.busy for slot in self.slots), "no request runs while the weights change"
         self.segments.clear()
         for slot in self.slots:
-            slot.length, slot.base = 0, None
+            slot.length, slot.base, slot.used = 0, None, 0
 
     def match(self, tokens: Ints) -> Match:
         """The longest stored beginning of `tokens` that leaves at least one token to compute; an idle slot is preferred."""

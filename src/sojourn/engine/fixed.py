@@ -25,7 +25,9 @@ class FixedPlan:
     def __init__(self, cache: Cache, slot: Slot, first: int, group: int, windows: Sequence[int | None]) -> None:
         self.cache, self.slot, self.first, self.group = cache, slot, first, group
         query, key = torch.arange(first, first + CHUNK)[:, None], torch.arange(first + CHUNK)[None]
-        self._bias = {w: bias_of(may_see(query, key, w).repeat_interleave(group, 0), cache.shape.dtype)[None, None] for w in windows}
+        self._bias = {
+            w: bias_of(may_see(query, key, w).repeat_interleave(group, 0), cache.shape.dtype)[None, None] for w in windows
+        }
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """See `engine.attention.Plan`."""

@@ -58,9 +58,7 @@ class EnginePlan:
         self.alone = [p for p in pieces if isinstance(p.owner, Segment) or p.count > LONG]
         short = [p for p in slots if p.count <= LONG]
         self.buckets = [
-            self._bucket(chosen)
-            for chosen in ([p for p in short if p.count == 1], [p for p in short if p.count > 1])
-            if chosen
+            self._bucket(chosen) for chosen in ([p for p in short if p.count == 1], [p for p in short if p.count > 1]) if chosen
         ]
         self.shared = self._shared(short)
         self.filling = [p for p in pieces if isinstance(p.owner, Segment)]
@@ -201,4 +199,3 @@ class EnginePlan:
 def may_see(query: Tensor, key: Tensor, window: int | None) -> Tensor:
     """Causal, and within the sliding window: `key` may be seen from `query` (positions)."""
     return (key <= query) if window is None else (key <= query) & (key > query - window)
-

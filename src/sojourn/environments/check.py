@@ -161,7 +161,7 @@ async def _check_nonsense(environment: Environment, task: Task) -> None:
     for action in (Action("<", fault=fault), Action("")):
         try:
             transition = await environment.step(action)
-        except Exception as error:  # noqa: BLE001  whatever it is, the user wants to know
+        except Exception as error:  # whatever it is, the user wants to know
             _fail(f"task '{task.id}'", f"{action!r} raised {error!r}", "answer a bad action with an observation or an end")
         if transition.terminated or transition.truncated:
             break

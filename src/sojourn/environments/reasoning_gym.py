@@ -113,7 +113,7 @@ class ReasoningEnvironment(Environment):
         failures: tuple[Failure, ...] = (action.fault,) if action.fault else ()
         try:
             score = self._score(answer)
-        except Exception as error:  # noqa: BLE001  a verifier is foreign code: it may raise anything on a malformed answer
+        except Exception as error:  # a verifier is foreign code: it may raise anything on a malformed answer
             score = 0.0
             what = f"the verifier could not read the answer ({type(error).__name__}: {error})"
             failures += (Failure(FailureKind.MODEL, f"reasoning-gym '{self._task.data['family']}'", what),)

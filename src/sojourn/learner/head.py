@@ -76,9 +76,7 @@ def _chunks(places: int, place: Tensor) -> list[tuple[slice, slice]]:
     edges = torch.arange(0, places + CHUNK, CHUNK, device=place.device).clamp_(max=places)
     cuts = torch.searchsorted(place, edges).tolist()
     bounds = edges.tolist()
-    return [
-        (slice(a, b), slice(i, j)) for a, b, i, j in zip(bounds, bounds[1:], cuts, cuts[1:], strict=False) if b > a
-    ]
+    return [(slice(a, b), slice(i, j)) for a, b, i, j in zip(bounds, bounds[1:], cuts, cuts[1:], strict=False) if b > a]
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor | None]:

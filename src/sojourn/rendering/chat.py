@@ -1,9 +1,10 @@
 """Messages to tokens for any Hugging Face chat template, append-only.
 
-The one idea: what stands in a context is never rendered again.  The text that a message adds is the template's text of the whole
-conversation minus the text that stands, and it alone is encoded; sampled ids are never encoded again.  The text that stands is known
-without the tokens: the template's text up to the last answer, and that answer as it was said.  If the whole text does not begin with
-it, the template rewrote the past (Qwen 3 removes thinking before the last question), and `HistoryRewritten` tells the context to fork.
+The one idea: what stands in a context is never rendered again.  The text that a message adds is the template's text of the
+whole conversation minus the text that stands, and it alone is encoded; sampled ids are never encoded again.  The text that
+stands is known without the tokens: the template's text up to the last answer, and that answer as it was said.  If the whole
+text does not begin with it, the template rewrote the past (Qwen 3 removes thinking before the last question), and
+`HistoryRewritten` tells the context to fork.
 """
 
 from __future__ import annotations

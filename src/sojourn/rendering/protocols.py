@@ -1,11 +1,11 @@
 """Action protocols: how a policy writes a tool call or an answer as text, and how that text is read.
 
-The one idea: a protocol is a small grammar with four faces.  `stop` ends the sampling where an action is complete, `describe` tells
-the policy the grammar, `parse` reads what was said and never raises (a malformed call is a fault whose message the policy sees), and
-`format` writes an action, so that `parse(format(action))` has its calls and its answer.
+The one idea: a protocol is a small grammar with four faces.  `stop` ends the sampling where an action is complete, `describe`
+tells the policy the grammar, `parse` reads what was said and never raises (a malformed call is a fault whose message the
+policy sees), and `format` writes an action, so that `parse(format(action))` has its calls and its answer.
 
-Sources: JSON in tags as in Hermes and Qwen 2.5; a tag per tool as in Search-R1 (arXiv 2503.09516); ReAct (arXiv 2210.03629); fenced code
-as in CodeAct (arXiv 2402.01030).
+Sources: JSON in tags as in Hermes and Qwen 2.5; a tag per tool as in Search-R1 (arXiv 2503.09516); ReAct (arXiv 2210.03629);
+fenced code as in CodeAct (arXiv 2402.01030).
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ class JsonTags:
 class XmlTags:
     """A tag per tool, `<calc>12 * 34</calc>`, and a tag for the answer.
 
-    A tag's body is the tool's only argument, if that is a string, or a JSON object of its arguments.  Give the tools as `ToolSpec`;
-    of a bare name the argument's name is not known, and its body arrives as `input`.  A text without any tag has neither calls nor
-    an answer.  `answer=None`: no tag for the answer, a text without a call is one.
+    A tag's body is the tool's only argument, if that is a string, or a JSON object of its arguments.  Give the tools as
+    `ToolSpec`; of a bare name the argument's name is not known, and its body arrives as `input`.  A text without any tag has
+    neither calls nor an answer.  `answer=None`: no tag for the answer, a text without a call is one.
 
     >>> XmlTags(tools=("calc",)).parse("Let me see. <calc>12 * 34</calc>").calls
     (ToolCall(name='calc', arguments={'input': '12 * 34'}),)
@@ -182,7 +182,7 @@ class ReAct:
         if not tools:
             return ""
         lines = [f"{tool.name}[{_usage(tool)}] {tool.description}".rstrip() for tool in tools]
-        form = "Write `Thought: ...`, then either `Action: name[argument]` and read its result next, or `Final: ...` with the answer."
+        form = "Write `Thought: ...`, then `Action: name[argument]` and read its result next, or `Final: ...` with the answer."
         return _lines("Tools:", *lines, form)
 
     def parse(self, text: str) -> Action:
@@ -277,7 +277,7 @@ def _tagged(text: str, names: Sequence[str]) -> tuple[list[tuple[str, str]], str
 
 
 def _blocks(text: str, opening: str, closing: Callable[[str], str]) -> tuple[list[tuple[str, str]], str | None]:
-    """The (name, body) of each block, and the name of the first one that is not closed; in time linear in the text, whatever it is.
+    """The (name, body) of each block, and the name of the first one that is not closed.  Linear in any text.
 
     opening: a pattern whose first group is the name.  closing: the pattern that closes a block of that name.
     """

@@ -1,8 +1,9 @@
 """A chat template and what it can do.
 
-The one idea: a template is a black box, so its abilities are found by trying it on small conversations, never by its model's name.  What
-it cannot write is put into words that it can: a tool's result becomes a user message where it has no such role, a system message goes
-to the front of the first user message, messages of one role in a row are joined where it wants them to alternate.
+The one idea: a template is a black box, so its abilities are found by trying it on small conversations, never by its model's
+name.  What it cannot write is put into words that it can: a tool's result becomes a user message where it has no such role, a
+system message goes to the front of the first user message, messages of one role in a row are joined where it wants them to
+alternate.
 """
 
 from __future__ import annotations
@@ -119,8 +120,8 @@ class ChatTemplate:
             if prompted.startswith(text.removesuffix(closing)):
                 return closing
         raise ValueError(
-            f"the chat template of '{self._tokenizer.name_or_path}' does not append its generation prompt: {prompted!r} does not begin "
-            f"with {text!r}"
+            f"the chat template of '{self._tokenizer.name_or_path}' does not append its generation prompt: {prompted!r} does not "
+            f"begin with {text!r}"
         )
 
     def _find_header(self, ask: Turn, answer: Turn) -> str:

@@ -51,7 +51,9 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     lost = sorted(trained & set(missing)) + unexpected
     if lost:
-        raise ValueError(f"checkpoint {path} does not fit this model, for example {lost[0]}: use the run's own model and lora_rank")
+        raise ValueError(
+            f"checkpoint {path} does not fit this model, for example {lost[0]}: use the run's own model and lora_rank"
+        )
 
 
 def load(path: Path, learner: Learner) -> dict[str, Any]:

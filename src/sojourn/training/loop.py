@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sojourn.core import Episode, EpisodeGroup, Task, total
+from sojourn.core import Episode, EpisodeGroup
 from sojourn.credit import Columns, columns
 from sojourn.curriculum import Outcome
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Learner
-from sojourn.models import load
 from sojourn.policy import Policy
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
@@ -42,9 +41,7 @@ class Trainer:
         self.config = config
         self.experiment = experiment
         self.model, self.tokenizer, reference = setup.prepare(config, experiment, model)
-        self.engine = LocalEngine(
-            self.model, self.tokenizer, max_batch=config.concurrency, max_context=config.max_context
-        )
+        self.engine = LocalEngine(self.model, self.tokenizer, max_batch=config.concurrency, max_context=config.max_context)
         self.learner = Learner(self.model, config.optimizer, token_budget=config.token_budget, reference=reference)
         self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
         self.step = 0
@@ -65,6 +62,7 @@ class Trainer:
     async def train_step(self, done: Callable[[Episode], None] = lambda _: None) -> tuple[list[EpisodeGroup], dict[str, Any]]:
         """One optimizer step: returns the episodes, and the step's metrics."""
         began, sampled = time.monotonic(), self.engine.sampled_tokens
+        self.engine.update(self.step)  # what an evaluation left in the store must not matter to a step
         tasks = self.experiment.curriculum.next(self.config.groups)
         seed = stable_hash(self.config.seed, "train", self.step)
         groups = await self.rollout().groups(tasks, size=self.config.group_size, seed=seed, done=done)
@@ -167,9 +165,7 @@ class Run:
         levels = self.trainer.experiment.tasks.levels
         for mode in ("sampled", "greedy") if self.trainer.config.eval_greedy else ("sampled",):
             with self.progress.phase(f"evaluate {when}", total=count * len(levels)) as phase:
-                groups = await self.trainer.evaluate(
-                    count, greedy=mode == "greedy", done=lambda e: phase.advance(1, _sampled(e))
-                )
+                groups = await self.trainer.evaluate(count, greedy=mode == "greedy", done=lambda e: phase.advance(1, _sampled(e)))
             self._keep(f"eval-{when}-{mode}", groups)
             by_level: dict[str, list[Episode]] = defaultdict(list)
             for group in groups:

@@ -47,7 +47,7 @@ class Rollout:
         """Play each task `size` times.  `done` hears of every finished episode.
 
         Raises `InfrastructureError` if more than half of all episodes failed for lack of infrastructure: then something is wrong
-        for which no statistics should be made.
+        for which no statistics should be made; `ValueError` if no context had room for an action.
         """
         gate = asyncio.Semaphore(self.concurrency)
         groups = [EpisodeGroup(f"{index}:{task.id}", task, TrajectoryTree()) for index, task in enumerate(tasks)]
@@ -68,6 +68,11 @@ class Rollout:
             first = next(f for f in broken[0].failures if f.kind is FailureKind.INFRASTRUCTURE)
             raise InfrastructureError(
                 f"{len(broken)} of {len(episodes)} episodes failed, first {broken[0].id} in {first.where}:\n{first.message}"
+            )
+        if episodes and all(e.stop is StopReason.TOKEN_LIMIT and not e.actions for e in episodes):
+            raise ValueError(
+                f"none of {len(episodes)} episodes had room for an action, first {episodes[0].id}: {episodes[0].failures[0].message} "
+                "(raise max_context, or give shorter tasks)"
             )
         return groups
 

@@ -1,5 +1,8 @@
 """Arithmetic in words, with a calculator that does one operation a call.
 
+The calculator does the first operation of an expression, from the left, and gives back what remains: `12 * 34 + 5` becomes
+`408 + 5`.  So a question of n steps takes n calls, each of which needs what the one before gave.
+
 The one idea: a staircase.  Level 1 needs one call and an answer, level 2 two calls of which the second uses the result of the first,
 level 3 three or four.  A small language model cannot multiply, so what it has to learn is to call, read and go on.  Questions
 are drawn by (split, level, index) alone, and the split is decided by a hash of the numbers in the question: no question, in no
@@ -35,17 +38,17 @@ ASK = {"+": "plus", "-": "minus", "*": "times"}
 TELL = {"+": "add", "-": "subtract", "*": "multiply by"}
 TEST_SHARE = 1 / 8
 INTEGER = re.compile(r"(?<!\w)[-+]? ?(?:\d{1,3}(?:[ ,]\d{3})+|\d{1,40})(?!\w)")
-EXPRESSION = re.compile(r"\s*(-?\d{1,30})\s*([-+*])\s*(-?\d{1,30})\s*")
+EXPRESSION = re.compile(r"\s*(-?\d{1,30})\s*([-+*])\s*(\d{1,30})((?:\s*[-+*]\s*\d{1,30})*)\s*")
 
 
 @tool
 def calc(expression: str) -> str:
-    """one operation on two whole numbers"""
+    """does the first operation"""
     match = EXPRESSION.fullmatch(expression)
     if match is None:
-        raise ToolError("Error: one operation on two whole numbers")
-    left, operator, right = match.groups()
-    return str(OPERATIONS[operator](int(left), int(right)))
+        raise ToolError("Error: not an expression")
+    left, operator, right, rest = match.groups()
+    return f"{OPERATIONS[operator](int(left), int(right))}{rest}"
 
 
 class ToolArithmetic(ToolEnvironment):
@@ -96,22 +99,23 @@ class ToolArithmetic(ToolEnvironment):
         return self._task.id, self._results
 
     def oracle(self) -> Action:
-        """Go on from the furthest intermediate value that the calculator has shown."""
+        """Call with what remains after the furthest intermediate value that the calculator has shown; at the end, answer."""
         done = self._done
         if done == len(self._values) - 1:
             return self._say(Action("", answer=str(self._values[-1])))
-        operator, operand = self._task.data["operators"][done], self._task.data["numbers"][done + 1]
-        return self._say(call(f"{self._values[done]} {operator} {operand}"))
+        remaining = zip(self._task.data["operators"][done:], self._task.data["numbers"][done + 1 :], strict=True)
+        return self._say(call(" ".join([str(self._values[done]), *(f"{o} {n}" for o, n in remaining)])))
 
     @property
     def _done(self) -> int:
         """Steps whose value the calculator has shown: up to the furthest."""
-        return max(k for k, value in enumerate(self._values) if k == 0 or str(value) in self._results)
+        shown = {match[0] for result in self._results if (match := re.match(r"-?\d+", result))}
+        return max(k for k, value in enumerate(self._values) if k == 0 or str(value) in shown)
 
     def _example(self) -> list[Message]:
         """One question of two steps, answered in the protocol."""
         messages = [user("What is 12 times 34, then plus 5?")]
-        for expression, result in (("12 * 34", "408"), ("408 + 5", "413")):
+        for expression, result in (("12 * 34 + 5", "408 + 5"), ("408 + 5", "413")):
             asked = self._say(call(expression))
             messages += [assistant(asked.text, asked.calls), ToolResult("calc", result).message()]
         return [*messages, assistant(self._say(Action("", answer="413")).text)]

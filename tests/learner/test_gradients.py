@@ -1,0 +1,243 @@
+"""The gradient of a packed batch is that of every branch alone, however the batch is packed or cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import paths_of, small, unique_prefixes
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sojourn.conformance.synthetic import Script, Turn, group
+from sojourn.core import EpisodeGroup, Kind, Span
+from sojourn.credit import Columns, columns, dr_grpo
+from sojourn.learner import Learner, OptimizerConfig
+from sojourn.models import LoadedModel
+from sojourn.objectives import Aggregation, Denominators, Kl, LossInputs, Objective, PolicyGradient
+
+GROUPS = [
+    group([Script([Turn(5), Turn(3)], final=1.0), Script([Turn(4, reward=0.5)]), Script([Turn(6), Turn(2)])], key="a"),
+    group(
+        [
+            Script([Turn(3), Turn(4, rewrite=True), Turn(2, rewrite=True)], final=2.0),
+            Script([Turn(2)], branches=[Script([Turn(3)]), Script([Turn(4), Turn(1)]), Script([Turn(2)])]),
+            Script([Turn(3)], failed=True),
+        ],
+        key="b",
+        seed=1,
+    ),
+    group([Script([Turn(12, observation=1), Turn(30)], final=1.0), Script([Turn(40)])], key="c", seed=2),
+]
+"""Conversations, rewritten contexts, a search tree, a broken episode, long answers."""
+OBJECTIVES = {
+    "default": PolicyGradient(),
+    "per sequence, entropy": PolicyGradient(aggregation=Aggregation(over="sequences"), entropy=0.1),
+    "whole sequences": PolicyGradient(granularity="sequence", aggregation=Aggregation(over="prompts")),
+}
+
+
+def learner_for(loaded: LoadedModel, **settings: Any) -> Learner:
+    return Learner(loaded.model, OptimizerConfig(), **settings)
+
+
+def gradient(
+    learner: Learner, groups: Sequence[EpisodeGroup], objective: Objective
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The gradient that the optimizer would be given, and the metrics."""
+    table = columns(groups)
+    learner.model.zero_grad()
+    learner.optimizer.step = lambda: 0.0  # type: ignore[method-assign]
+    metrics = learner.update(groups, table, dr_grpo()(table), objective)
+    return {name: p.grad.clone() for name, p in learner.model.named_parameters() if p.grad is not None}, metrics
+
+
+def branch_log_probabilities(loaded: LoadedModel, groups: Sequence[EpisodeGroup], temperature: float = 1.0) -> Tensor:
+    """Of every action token (T,), each branch run alone by the plain model."""
+    parts = []
+    for each in groups:
+        for episode in each.episodes:
+            for span in episode.actions:
+                path, own = torch.from_numpy(each.tree.tokens(span)), len(each.tree[span].tokens)
+                logits = loaded.model(path[None]).logits[0] / temperature
+                parts.append(logits.log_softmax(-1)[torch.arange(len(path) - own - 1, len(path) - 1), path[-own:]])
+    return torch.cat(parts)
+
+
+def branch_entropies(loaded: LoadedModel, groups: Sequence[EpisodeGroup]) -> Tensor:
+    parts = []
+    for each in groups:
+        for episode in each.episodes:
+            for span in episode.actions:
+                path, own = torch.from_numpy(each.tree.tokens(span)), len(each.tree[span].tokens)
+                log_p = loaded.model(path[None]).logits[0].log_softmax(-1)[-own - 1 : -1]
+                parts.append(-(log_p.exp() * log_p).sum(-1))
+    return torch.cat(parts)
+
+
+def branch_gradient(
+    loaded: LoadedModel, groups: Sequence[EpisodeGroup], objective: Objective, table: Columns, advantage_T: NDArray[np.float64]
+) -> dict[str, Tensor]:
+    """All branches alone, one loss over all, one backward pass."""
+    span_T = table.row_T
+    episode_T = table.episode_S[span_T]
+    kept = torch.from_numpy(table.valid_E[episode_T])
+    sequence, prompt = torch.from_numpy(episode_T), torch.from_numpy(table.group_E[episode_T])
+    logp = branch_log_probabilities(loaded, groups)
+    assert table.logp_T is not None
+    behaviour = torch.from_numpy(table.logp_T).float()
+    inputs = LossInputs(
+        logp=logp,
+        old_logp=logp.detach(),
+        behaviour_logp=behaviour,
+        advantage=torch.from_numpy(advantage_T).float(),
+        sequence=sequence,
+        turn=torch.from_numpy(span_T),
+        prompt=prompt,
+        counts=Denominators.count(sequence[kept], prompt[kept]),
+        entropy=branch_entropies(loaded, groups),
+    ).take(kept)
+    loaded.model.zero_grad()
+    objective(inputs)[0].backward()
+    return {name: p.grad for name, p in loaded.model.named_parameters() if p.grad is not None}
+
+
+def assert_same(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert set(got) == set(expected)
+    for name, wanted in expected.items():
+        torch.testing.assert_close(got[name], wanted, atol=2e-5, rtol=2e-3, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def near_policy(loaded: LoadedModel, groups: Sequence[EpisodeGroup]) -> None:
+    """Give the spans the log-probabilities of a policy near the model's, so that ratios are near 1 and most are not cut."""
+    with torch.no_grad():
+        logp = branch_log_probabilities(loaded, groups).numpy()
+    noise = np.random.default_rng(0).normal(size=len(logp)) * 0.05
+    at = 0
+    for each in groups:
+        for episode in each.episodes:
+            for span in episode.actions:
+                own = len(each.tree[span].tokens)
+                each.tree[span].logprobs = (logp + noise)[at : at + own].astype(np.float32)
+                at += own
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
+def test_packed_equals_each_branch_alone(architecture: str) -> None:
+    reference = small(architecture)
+    near_policy(reference, GROUPS)
+    table = columns(GROUPS)
+    expected = branch_gradient(reference, GROUPS, PolicyGradient(), table, dr_grpo()(table))
+    for budget in (40, 10_000):
+        got, _ = gradient(learner_for(small(architecture), token_budget=budget), GROUPS, PolicyGradient())
+        assert_same(got, expected)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_cut_into_micro_batches_changes_nothing(name: str) -> None:
+    reference, objective = small(), OBJECTIVES[name]
+    near_policy(reference, GROUPS)
+    table = columns(GROUPS)
+    expected = branch_gradient(reference, GROUPS, objective, table, dr_grpo()(table))
+    found = []
+    for budget in (1, 30, 60, 10_000):
+        got, metrics = gradient(learner_for(small(), token_budget=budget), GROUPS, objective)
+        assert_same(got, expected)
+        found.append(metrics)
+    for metrics in found[1:]:
+        for key in set(metrics) - {"unique_tokens"}:
+            assert metrics[key] == pytest.approx(found[0][key], abs=1e-5, rel=1e-4), key
+
+
+def test_micro_batches_keep_within_the_budget_and_take_every_episode_once() -> None:
+    learner, table = learner_for(small(), token_budget=60), columns(GROUPS)
+    needed = table.valid_E[table.episode_S[table.row_T]]
+    micros = learner.cut(GROUPS, table, needed)
+    assert sorted(np.concatenate([m.batch.row for m in micros]).tolist()) == np.flatnonzero(needed).tolist()
+    for micro in micros:
+        episodes = set(table.episode_S[table.row_T[micro.batch.row]].tolist())
+        assert len(micro.batch) <= 60 or len(episodes) == 1
+    assert any(len(m.batch) > 60 for m in micros), "the test wants an episode that is larger than the budget"
+
+
+def test_shared_tokens_are_computed_once_over_all_episodes() -> None:
+    learner, table = learner_for(small()), columns(GROUPS)
+    (micro,) = learner.cut(GROUPS, table, np.ones(len(table.row_T), bool))
+    assert len(micro.batch) == unique_prefixes([path for each in GROUPS for path in paths_of(each)])
+
+
+def test_what_the_world_said_is_never_trained() -> None:
+    """Log-probabilities and later words of observations are not read: the gradient is the same to the bit."""
+    made = group([Script([Turn(3), Turn(4)], final=1.0), Script([Turn(5)])])
+    before, _ = gradient(learner_for(small()), [made], PolicyGradient())
+    for index, span in enumerate(list(made.tree.spans)):
+        if span.kind == Kind.OBSERVATION:
+            span.logprobs = np.full(len(span.tokens), np.nan, np.float32)
+        if not made.tree.children(index):
+            made.tree.add(Span(index, np.array([1, 2, 3]), Kind.OBSERVATION))
+    after, _ = gradient(learner_for(small()), [made], PolicyGradient())
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_infrastructure_failure_leaves_gradient_and_denominators() -> None:
+    scripts = [Script([Turn(3)], final=1.0), Script([Turn(4)]), Script([Turn(5)], failed=True)]
+    with_failure, without = group(scripts), group(scripts[:2])
+    assert_same(
+        gradient(learner_for(small()), [with_failure], PolicyGradient())[0],
+        gradient(learner_for(small()), [without], PolicyGradient())[0],
+    )
+
+
+def test_temperature_is_that_of_the_sampling() -> None:
+    made = group([Script([Turn(4)], final=1.0), Script([Turn(3)])])
+    for span in made.tree.spans:
+        span.temperature = 0.6
+    learner, table = learner_for(small()), columns([made])
+    (micro,) = learner.cut([made], table, np.ones(7, bool))
+    logp = learner.score(micro)[0].detach()[torch.from_numpy(np.argsort(micro.batch.row))]
+    torch.testing.assert_close(logp, branch_log_probabilities(small(), [made], 0.6).detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperatures", [(1.0, 0.5), (0.0, 0.0)], ids=["two", "greedy"])
+def test_temperatures_that_cannot_be_trained_are_refused(temperatures: tuple[float, float]) -> None:
+    made = group([Script([Turn(4)], final=1.0), Script([Turn(3)])])
+    for episode, temperature in zip(made.episodes, temperatures, strict=True):
+        made.tree[episode.actions[0]].temperature = temperature
+    with pytest.raises(ValueError, match="temperatures"):
+        gradient(learner_for(small()), [made], PolicyGradient())
+
+
+def test_a_batch_without_signal_changes_nothing() -> None:
+    made = group([Script([Turn(4)], final=1.0), Script([Turn(3)], final=1.0)])
+    loaded = small()
+    learner, table = learner_for(loaded), columns([made])
+    before = {name: p.clone() for name, p in loaded.model.named_parameters()}
+    metrics = learner.update([made], table, dr_grpo()(table), PolicyGradient())
+    assert metrics["trained_tokens"] == metrics["grad_norm"] == learner.optimizer.steps == 0
+    assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())
+
+
+def test_divergence_from_the_reference_is_its_closed_form() -> None:
+    """k3 of two different models, and its gradient is there even without any reward."""
+    made = group([Script([Turn(4)]), Script([Turn(3)])])
+    policy, other = small(), small(seed=5)
+    objective = PolicyGradient(kl=Kl(coefficient=0.5))
+    learner = learner_for(small(), reference=other.model.requires_grad_(False))
+    got, metrics = gradient(learner, [made], objective)
+    logp = branch_log_probabilities(policy, [made])
+    gap = branch_log_probabilities(small(seed=5), [made]).detach() - logp
+    k3 = (gap.exp() - 1 - gap).mean()
+    assert metrics["kl"] == pytest.approx(k3.item(), rel=1e-4)
+    (0.5 * k3).backward()
+    assert_same(got, {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None})
+
+
+def test_the_same_model_as_reference_gives_no_divergence() -> None:
+    made = group([Script([Turn(4)]), Script([Turn(3)])])
+    learner = learner_for(small(), reference=small().model.requires_grad_(False))
+    _, metrics = gradient(learner, [made], replace(PolicyGradient(), kl=Kl(coefficient=0.5)))
+    assert abs(metrics["kl"]) < 1e-9

@@ -1,0 +1,243 @@
+"""What breaks in an episode is classed; the others go on; statistics never mix the two."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import engine_for, small
+
+from sojourn.agents import react
+from sojourn.core import (
+    Action,
+    ContextFull,
+    Environment,
+    Episode,
+    EpisodeGroup,
+    FailureKind,
+    InfrastructureError,
+    Observation,
+    StopReason,
+    Task,
+    Transition,
+)
+from sojourn.credit import columns, grpo
+from sojourn.engine import SamplingParams
+from sojourn.policy import Limits, Policy, Program, Session
+from sojourn.rendering import ChatRenderer
+from sojourn.rendering.protocols import PlainText
+from sojourn.training import Rollout
+
+
+class Troubled(Environment):
+    """Two turns, each paid 1; `task.data["trouble"]` says what goes wrong, in the second turn if nothing else is said."""
+
+    open_worlds = 0
+
+    def __init__(self) -> None:
+        type(self).open_worlds += 1
+        self.turns = 0
+
+    async def reset(self, task: Task, *, seed: int) -> Observation:
+        self.trouble = task.data.get("trouble")
+        if self.trouble == "crash in reset":
+            raise KeyError("no such world")
+        return Observation.of("x" * task.data.get("length", 5))
+
+    async def step(self, action: Action) -> Transition:
+        self.turns += 1
+        if self.turns == 2:
+            await self._fail()
+        return Transition(Observation.of("more"), 1.0, terminated=self.turns == 2)
+
+    async def _fail(self) -> None:
+        if self.trouble == "infrastructure":
+            raise InfrastructureError("the sandbox died")
+        if self.trouble == "crash":
+            raise ZeroDivisionError("bug in the world")
+        if self.trouble == "timeout of its own":
+            raise TimeoutError("the web server")
+        if self.trouble == "hang":
+            await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        type(self).open_worlds -= 1
+        if self.trouble == "crash in close":
+            raise OSError("cannot remove the sandbox")
+        if self.trouble == "hang in close":
+            await asyncio.Event().wait()
+
+
+def rollout(program: Program = react, *, environment: Callable[[], Environment] = Troubled, **settings: Any) -> Rollout:
+    loaded, protocol = small(), PlainText()
+    engine = engine_for(loaded, max_context=settings.pop("max_context", 300), max_batch=8)
+    policy = Policy("actor", engine, ChatRenderer(loaded.tokenizer, protocol), protocol, SamplingParams(max_tokens=4))
+    return Rollout(environment, program, {"actor": policy}, settings.pop("limits", Limits(step_seconds=5)), **settings)
+
+
+def play(task: Task, **settings: Any) -> Episode:
+    episode = None
+
+    async def one() -> Episode:
+        return (await rollout(**settings).groups([Task("fine"), Task("fine too"), task], size=1, seed=0))[2].episodes[0]
+
+    episode = asyncio.run(one())
+    return episode
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("infrastructure", "the sandbox died"),
+        ("crash", "bug in the world"),
+        ("crash in reset", "no such world"),
+        ("crash in close", "cannot remove the sandbox"),
+        ("timeout of its own", "the web server"),
+    ],
+)
+def test_what_breaks_is_an_infrastructure_failure_that_says_what(trouble: str, said: str) -> None:
+    episode = play(Task("t", {"trouble": trouble}))
+    assert episode.stop is StopReason.FAILED
+    assert [failure.kind for failure in episode.failures] == [FailureKind.INFRASTRUCTURE]
+    assert said in episode.failures[0].message
+
+
+@pytest.mark.parametrize("trouble", ["hang", "hang in close"])
+def test_a_world_that_hangs_is_named_with_its_episode_and_what_to_do(trouble: str) -> None:
+    episode = play(Task("t", {"trouble": trouble}), limits=Limits(step_seconds=0.05))
+    assert episode.stop is StopReason.FAILED
+    message = episode.failures[0].message
+    assert episode.id in message
+    assert ("close" in message) == (trouble == "hang in close")
+    assert "limits.step_seconds" in message
+
+
+def test_a_world_that_cannot_be_made_is_an_infrastructure_failure() -> None:
+    made = iter([Troubled, Troubled])
+
+    def environment() -> Environment:
+        try:
+            return next(made)()
+        except StopIteration:
+            raise OSError("no more processes") from None
+
+    episode = play(Task("t"), environment=environment)
+    assert "no more processes" in episode.failures[0].message
+    assert not episode.valid
+
+
+def test_a_full_context_is_the_policys_own_budget() -> None:
+    episode = play(Task("t", {"length": 500}))
+    assert episode.stop is StopReason.TOKEN_LIMIT
+    assert [failure.kind for failure in episode.failures] == [FailureKind.BUDGET]
+    assert episode.valid
+    assert "300" in episode.failures[0].message
+
+
+def test_what_breaks_in_concurrent_branches_is_classed_by_the_worst() -> None:
+    async def branching(session: Session, *errors: Exception) -> None:
+        async def fail(error: Exception) -> None:
+            raise error
+
+        async with asyncio.TaskGroup() as branches:
+            for error in errors:
+                branches.create_task(fail(error))
+
+    full = play(Task("t"), program=lambda s: branching(s, ContextFull("full")) if s.task.id == "t" else react(s))
+    mixed = play(
+        Task("t"), program=lambda s: branching(s, ContextFull("full"), KeyError("bug")) if s.task.id == "t" else react(s)
+    )
+    assert (full.stop, mixed.stop) == (StopReason.TOKEN_LIMIT, StopReason.FAILED)
+
+
+def test_every_world_is_closed() -> None:
+    Troubled.open_worlds = 0
+    troubles = ("infrastructure", "crash", "crash in reset", None, None, None, None)
+    tasks = [Task(f"{i}", {"trouble": trouble}) for i, trouble in enumerate(troubles)]
+    asyncio.run(rollout().groups(tasks, size=2, seed=0))
+    assert Troubled.open_worlds == 0
+
+
+def test_a_cancelled_rollout_closes_its_worlds() -> None:
+    Troubled.open_worlds = 0
+
+    async def cancel() -> None:
+        task = asyncio.create_task(rollout().groups([Task("t", {"trouble": "hang"})], size=4, seed=0))
+        for _ in range(60):
+            await asyncio.sleep(0)
+        assert Troubled.open_worlds > 0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(cancel())
+    assert Troubled.open_worlds == 0
+
+
+def test_failed_episodes_leave_the_statistics() -> None:
+    """The failed one had earned 1 before it failed: neither that nor a 0 enters the group's mean."""
+
+    async def one_in_four_fails(session: Session) -> None:
+        await react(session)
+        if session.episode.id.endswith("/3"):
+            raise InfrastructureError("lost")
+        session.episode.reward = {"bonus": float(session.episode.id[-1])}
+
+    (group,) = asyncio.run(rollout(one_in_four_fails).groups([Task("t")], size=4, seed=0))
+    assert [episode.valid for episode in group.episodes] == [True, True, True, False]
+    table = columns([group])
+    advantage = grpo()(table)
+    by_episode = [np.unique(advantage[table.episode_S[table.row_T] == e]) for e in range(4)]
+    np.testing.assert_allclose(np.concatenate(by_episode), [-1, 0, 1, 0], atol=1e-5)  # of returns 2, 3, 4
+
+
+def test_when_most_fail_the_error_names_the_first() -> None:
+    tasks = [Task("a"), Task("b", {"trouble": "infrastructure"}), Task("c", {"trouble": "crash"})]
+    with pytest.raises(InfrastructureError, match=r"4 of 6 episodes failed, first 1:b/0[^\n]*\n.*the sandbox died"):
+        asyncio.run(rollout().groups(tasks, size=2, seed=0))
+
+
+def test_when_no_context_has_room_for_an_action_the_error_says_so() -> None:
+    with pytest.raises(ValueError, match="max_context"):
+        asyncio.run(rollout().groups([Task("a", {"length": 400}), Task("b", {"length": 500})], size=2, seed=0))
+
+
+def tokens(groups: list[EpisodeGroup]) -> list[list[int]]:
+    return [e.tree.tokens(e.actions[-1]).tolist() for group in groups for e in group.episodes]
+
+
+def test_what_is_said_depends_on_the_seed_and_not_on_the_concurrency() -> None:
+    def played(concurrency: int, seed: int) -> list[list[int]]:
+        return tokens(asyncio.run(rollout(concurrency=concurrency).groups([Task("a"), Task("b")], size=3, seed=seed)))
+
+    assert played(1, seed=7) == played(2, seed=7) == played(64, seed=7) != played(64, seed=8)
+
+
+def test_a_group_shares_its_world_and_its_prompt() -> None:
+    seeds: dict[str, set[int]] = {}
+
+    class Seeded(Troubled):
+        async def reset(self, task: Task, *, seed: int) -> Observation:
+            seeds.setdefault(task.id, set()).add(seed)
+            return await super().reset(task, seed=seed)
+
+    groups = asyncio.run(rollout(environment=Seeded).groups([Task("a"), Task("b")], size=3, seed=0))
+    assert [len(found) for found in seeds.values()] == [1, 1]
+    assert seeds["a"] != seeds["b"]
+    for group in groups:
+        assert len({episode.tree.path(episode.actions[0])[0] for episode in group.episodes}) == 1
+        assert len(group.tree.children(-1)) == 1
+
+
+def test_leaves_are_where_contexts_end() -> None:
+    async def forked(session: Session) -> None:
+        first, _ = await session.act(session.open(await session.reset()))
+        for _ in range(2):
+            await session.act(first.observe(*Observation.of("go on").messages))
+        session.stop(StopReason.TERMINATED)
+
+    (group,) = asyncio.run(rollout(forked).groups([Task("a")], size=1, seed=0))
+    (episode,) = group.episodes
+    assert episode.leaves == episode.actions[1:]

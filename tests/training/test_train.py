@@ -1,0 +1,186 @@
+"""A whole run with a tiny model: what it writes, and that nothing stops it from going on where it was."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_run
+import torch
+from helpers import small
+from safetensors.torch import load_file
+from small_run import config, experiment
+
+from sojourn.store import DiskFullError, RunFolder, read_episodes
+from sojourn.training import checkpoint, train
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as a local directory."""
+    folder = tmp_path_factory.mktemp("model")
+    loaded = small()
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing stopped."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        train(config(run, model), experiment())
+        torch.set_num_threads(threads)
+    return run
+
+
+TIMES = {"seconds", "tokens_per_second", "seconds/sample", "seconds/train"}
+
+
+def timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    path = checkpoint.latest(run / "checkpoints")
+    assert path is not None
+    return load_file(path / "trained.safetensors")
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert timeless(RunFolder(one).metrics()) == timeless(RunFolder(other).metrics())
+    assert RunFolder(one).evals() == RunFolder(other).evals()
+    mine, yours = weights(one), weights(other)
+    assert all(torch.equal(mine[name], yours[name]) for name in mine)
+    assert {f.name for f in (one / "episodes").iterdir()} == {f.name for f in (other / "episodes").iterdir()}
+
+
+def test_a_run_leaves_everything_behind(whole: Path) -> None:
+    folder = RunFolder(whole)
+    assert [row["step"] for row in folder.metrics()] == [1, 2, 3, 4, 5]
+    assert [(row["eval"], row["step"]) for row in folder.evals()] == [("before", 0), ("during", 2), ("during", 4), ("after", 5)]
+    assert {row["episodes"] for row in folder.metrics()} == {8}
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["steps"] == 5
+    assert set(summary["success_before"]) == set(summary["success_after"]) == {"default"}
+    assert "<html" in (whole / "report.html").read_text()
+    assert len(read_episodes(whole, "phase = 'train'")) == 40
+
+
+def test_a_run_learns(whole: Path, model: Path) -> None:
+    before = load_file(model / "model.safetensors")
+    assert any(not torch.equal(before[name], new) for name, new in weights(whole).items() if name in before)
+    rows = RunFolder(whole).metrics()
+    for row in rows:
+        assert np.isfinite(row["grad_norm"])
+    assert rows[0]["trained_tokens"] > 0
+
+
+def test_killed_in_the_middle_of_a_step_it_goes_on_as_if_it_had_not_been(
+    whole: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed in step 4, after step 3 was logged and step 2 saved: steps 3 and 4 are done again, bit for bit."""
+    run, before_during_and_three_steps = tmp_path / "run", 2 + 2 + 3 * 8
+    killed = subprocess.run(
+        [sys.executable, small_run.__file__, str(run), str(model), str(before_during_and_three_steps + 3)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [row["step"] for row in RunFolder(run).metrics()] == [1, 2, 3]
+    train(config(run, model), experiment())
+    said = capsys.readouterr()
+    assert "after step 2" in said.out + said.err
+    assert [row["step"] for row in RunFolder(run).starts()] == [0, 2]
+    assert_same_run(run, whole)
+
+
+def test_another_config_is_refused(whole: Path, model: Path) -> None:
+    with pytest.raises(ValueError, match="groups: was 2, now 3"):
+        train(config(whole, model, groups=3), experiment())
+
+
+def test_a_finished_run_started_again_changes_nothing(whole: Path, model: Path) -> None:
+    before = timeless(RunFolder(whole).metrics()), weights(whole)
+    train(config(whole, model), experiment())
+    after = timeless(RunFolder(whole).metrics()), weights(whole)
+    assert before[0] == after[0]
+    assert all(torch.equal(before[1][name], after[1][name]) for name in before[1])
+
+
+def test_a_disk_that_fills_up_costs_no_checkpoint(
+    whole: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, save = tmp_path / "run", checkpoint.save_file
+
+    def full_at_step_four(tensors: Any, path: Path) -> None:
+        if "000004" in str(path):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(tensors, path)
+
+    monkeypatch.setattr(checkpoint, "save_file", full_at_step_four)
+    with pytest.raises(DiskFullError, match="same command again"):
+        train(config(run, model), experiment())
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000002"]
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    train(config(run, model), experiment())
+    assert_same_run(run, whole)
+
+
+def test_a_task_that_is_too_long_is_an_episode_without_actions(model: Path, tmp_path: Path) -> None:
+    """One of two tasks does not fit: its episodes run out of budget and count as they score, 0."""
+    run = tmp_path / "run"
+    train(config(run, model, steps=1), experiment(prompts=["Say a.", "long " * 60]))
+    (row,) = RunFolder(run).metrics()
+    assert (row["episodes"], row["failed"]) == (8, 0)
+    stops = sorted(row["stop"] for row in read_episodes(run, "phase = 'train'"))
+    assert stops == ["terminated"] * 4 + ["token_limit"] * 4
+
+
+def test_when_all_tasks_are_too_long_it_says_what_to_raise(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="max_context"):
+        train(config(tmp_path / "run", model, max_context=20), experiment())
+
+
+def test_adapters_are_saved_alone_and_resumed(model: Path, tmp_path: Path) -> None:
+    run, twin = tmp_path / "run", tmp_path / "twin"
+    settings = {"lora_rank": 2, "eval_every": 0, "checkpoint_every": 1}
+    train(config(twin, model, steps=2, **settings), experiment())
+    assert all("lora_" in name for name in weights(twin))
+
+    calls = [0]
+
+    def stopping(prompt: str, completion: str) -> float:
+        calls[0] += 1
+        if calls[0] > 2 + 8 + 3:
+            raise KeyboardInterrupt
+        return small_run.few_high_bytes(prompt, completion)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config(run, model, steps=2, **settings), experiment(stopping))
+    train(config(run, model, steps=2, **settings), experiment())
+    assert_same_run(run, twin)
