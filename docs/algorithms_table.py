@@ -1,6 +1,6 @@
 """Writes the table of algorithms into docs/algorithms.md, between its two markers.
 
-    python docs/algorithms_table.py            (--check: only say whether the page is up to date)
+python docs/algorithms_table.py            (--check: only say whether the page is up to date)
 """
 
 from __future__ import annotations

@@ -51,4 +51,5 @@ def experiment(config: Config) -> Experiment:
         protocol=XmlTags(tools=(calc.spec,)),
         curriculum=curriculum,
         credit=StepRelative(bucket="state"),
+        kl_reference=True,
     )

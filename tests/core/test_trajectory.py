@@ -41,7 +41,7 @@ def grown(recipe: list[tuple[int, Kind, list[int]]]) -> tuple[TrajectoryTree, li
     return tree, paths
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(recipe=steps)
 def test_a_path_is_its_spans_in_order(recipe: list[tuple[int, Kind, list[int]]]) -> None:
     tree, paths = grown(recipe)
@@ -53,7 +53,7 @@ def test_a_path_is_its_spans_in_order(recipe: list[tuple[int, Kind, list[int]]])
         assert tree.actions(span) == [i for i in ids if tree[i].kind == Kind.ACTION]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(recipe=steps)
 def test_equal_observations_after_one_span_are_one_node_and_actions_never(recipe: list[tuple[int, Kind, list[int]]]) -> None:
     tree, _ = grown(recipe)
@@ -62,7 +62,7 @@ def test_equal_observations_after_one_span_are_one_node_and_actions_never(recipe
     assert sum(s.kind != Kind.OBSERVATION for s in tree.spans) == sum(kind != Kind.OBSERVATION for _, kind, _ in recipe)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(recipe=steps)
 def test_children_and_leaves_are_the_inverse_of_parents(recipe: list[tuple[int, Kind, list[int]]]) -> None:
     tree, _ = grown(recipe)

@@ -121,7 +121,12 @@ def test_unscaled_pass_k_gradient_is_that_of_pass_k(tries: int, k: int, p: float
 
 
 def test_pass_k_reads_success_and_skips_what_broke() -> None:
-    scripts = [Script([Turn(2)], success=True), Script([Turn()], success=False), Script([Turn()], success=False), Script([Turn()], failed=True)]
+    scripts = [
+        Script([Turn(2)], success=True),
+        Script([Turn()], success=False),
+        Script([Turn()], success=False),
+        Script([Turn()], failed=True),
+    ]
     c = columns([group(scripts)])
     positive, negative = pass_k_advantages(3, 2, 2)
     assert PassK(k=2)(c) == pytest.approx([positive, positive, negative, negative, 0])
@@ -135,7 +140,9 @@ def test_pass_k_without_a_signal_is_exactly_zero() -> None:
     assert PassKBest()(scored([0.5])).tolist() == [0]
 
 
-TREE = Script([Turn(1)], branches=[Script([Turn(2)], branches=[Script([Turn(1, reward=r)]) for r in (1.0, 0.0)]), Script([Turn(1)])])
+TREE = Script(
+    [Turn(1)], branches=[Script([Turn(2)], branches=[Script([Turn(1, reward=r)]) for r in (1.0, 0.0)]), Script([Turn(1)])]
+)
 
 
 def test_tree_rpo_compares_siblings() -> None:
@@ -170,7 +177,11 @@ def test_a_path_earns_all_its_rewards() -> None:
 
 def test_without_forks_leaf_credit_is_group_credit() -> None:
     for failed in (False, True):
-        scripts = [Script([Turn(2, reward=0.25), Turn(1, rewrite=True)], final=1.0), Script([Turn(3)]), Script([Turn(1)], final=9.0, failed=failed)]
+        scripts = [
+            Script([Turn(2, reward=0.25), Turn(1, rewrite=True)], final=1.0),
+            Script([Turn(3)]),
+            Script([Turn(1)], final=9.0, failed=failed),
+        ]
         c = columns([group(scripts)])
         assert LeafRelative()(c) == pytest.approx(GroupRelative()(c))
 

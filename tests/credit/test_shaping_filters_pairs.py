@@ -64,7 +64,9 @@ def test_fewest_calls_looks_at_right_answers_of_the_group() -> None:
 
 
 def scored(*groups: list[float], success: float = 0.5) -> list:
-    return [group([Script([Turn()], final=r, success=r > success) for r in returns], key=str(k)) for k, returns in enumerate(groups)]
+    return [
+        group([Script([Turn()], final=r, success=r > success) for r in returns], key=str(k)) for k, returns in enumerate(groups)
+    ]
 
 
 def test_zero_signal_drops_groups_without_spread_and_looks_past_broken_episodes() -> None:
@@ -80,7 +82,9 @@ def test_top_variance_keeps_a_share_rounded_up() -> None:
 
 
 def test_the_band_counts_successes_of_valid_episodes() -> None:
-    broken = group([Script([Turn()], success=True), Script([Turn()], success=True, failed=True), Script([Turn()], success=False)], key="b")
+    broken = group(
+        [Script([Turn()], success=True), Script([Turn()], success=True, failed=True), Script([Turn()], success=False)], key="b"
+    )
     c = columns([*scored([1, 1, 1], [1, 0, 0], [0, 0, 0]), broken])
     assert Band(low=0.3, high=0.8)(c).tolist() == [False] * 3 + [True] * 3 + [False] * 3 + [True] * 3
     assert Band(low=0.5, high=0.5)(c).tolist() == [False] * 9 + [True] * 3
@@ -126,7 +130,9 @@ def test_dynamic_sampling_stops_when_full_and_complains_when_hopeless() -> None:
 
 
 def test_pairs_match_the_best_with_the_worst() -> None:
-    c = columns([*scored([0.1, 0.9, 0.5, 0.4], [1.0, 1.0]), group([Script([Turn()], final=1.0, failed=True), Script([Turn()])], key="z")])
+    c = columns(
+        [*scored([0.1, 0.9, 0.5, 0.4], [1.0, 1.0]), group([Script([Turn()], final=1.0, failed=True), Script([Turn()])], key="z")]
+    )
     assert episode_pairs(c).tolist() == [[1, 0]]
     assert episode_pairs(c, most=2).tolist() == [[1, 0], [2, 3]]
     assert episode_pairs(c, margin=0.2, most=2).tolist() == [[1, 0]]
@@ -139,7 +145,9 @@ def test_an_episode_that_said_nothing_is_in_no_pair() -> None:
 
 
 def test_action_pairs_compare_siblings_by_what_followed() -> None:
-    fork = Script([Turn()], branches=[Script([Turn()], final=0.0), Script([Turn(reward=1.0)]), Script([Turn(reward=-1.0), Turn()])])
+    fork = Script(
+        [Turn()], branches=[Script([Turn()], final=0.0), Script([Turn(reward=1.0)]), Script([Turn(reward=-1.0), Turn()])]
+    )
     assert action_pairs(columns([group([fork])])).tolist() == [[2, 3]]
 
 

@@ -56,14 +56,19 @@ def test_mt_grpo_compares_turn_rewards_at_the_same_turn_of_valid_episodes() -> N
 
 
 def test_process_rewards_are_normalised_and_summed_forward() -> None:
-    c = columns([group([Script([Turn(1, reward=1.0), Turn(1, reward=3.0), Turn(1)], final=1.0), Script([Turn(1, reward=2.0), Turn(1)])])])
+    c = columns(
+        [group([Script([Turn(1, reward=1.0), Turn(1, reward=3.0), Turn(1)], final=1.0), Script([Turn(1, reward=2.0), Turn(1)])])]
+    )
     # turn rewards 1, 3, 2: centred -1, 1, 0.  outcomes 1, 0: centred .5, -.5
     assert ProcessRewards(normaliser=PLAIN)(c).tolist() == [0.5, 1.5, 0.5, -0.5, -0.5]
     assert ProcessRewards(normaliser=PLAIN, gamma=0.5)(c).tolist() == [-1 + 0.5 * 1.25, 1 + 0.25, 0.5, -0.25, -0.5]
 
 
 def test_process_rewards_by_name_reach_the_last_action_and_skip_what_broke() -> None:
-    scripts = [Script([Turn(1, reward={"p": p}), Turn(1, reward={"p": q})], failed=f) for p, q, f in ((1, 2, False), (0, 9, False), (70, 70, True))]
+    scripts = [
+        Script([Turn(1, reward={"p": p}), Turn(1, reward={"p": q})], failed=f)
+        for p, q, f in ((1, 2, False), (0, 9, False), (70, 70, True))
+    ]
     c = columns([group(scripts)])
     mean = 12 / 4
     expected = [1 - mean + 2 - mean, 2 - mean, -mean + 9 - mean, 9 - mean, 0, 0]
@@ -76,7 +81,11 @@ def test_sum_weighs_its_parts() -> None:
 
 
 def test_whitening_counts_trained_tokens_of_valid_episodes_only() -> None:
-    scripts = [Script([Turn(2), Turn(1, policy="partner")], final=3.0), Script([Turn(1)]), Script([Turn(1)], final=70.0, failed=True)]
+    scripts = [
+        Script([Turn(2), Turn(1, policy="partner")], final=3.0),
+        Script([Turn(1)]),
+        Script([Turn(1)], final=70.0, failed=True),
+    ]
     c = columns([group(scripts)], trained=["actor"])
     white = Then(credit=TokenReturns(), transforms=(Whiten(),))(c)
     counted = np.array([3.0, 3.0, 0.0])

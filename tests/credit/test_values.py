@@ -72,7 +72,9 @@ def test_lambda_one_is_the_return_minus_the_value_and_targets_are_returns() -> N
 def test_lambda_adapts_to_the_length() -> None:
     c = with_values(columns([group([Script([Turn(30, reward=1.0)]), Script([Turn(3, reward=1.0)])])]))
     lam = 1 - 1 / (0.05 * 30)
-    expected = np.concatenate([plain_gae(c.reward_T[:30], c.value_T[:30], 0, 1, lam), plain_gae(c.reward_T[30:], c.value_T[30:], 0, 1, 0)])
+    expected = np.concatenate(
+        [plain_gae(c.reward_T[:30], c.value_T[:30], 0, 1, lam), plain_gae(c.reward_T[30:], c.value_T[30:], 0, 1, 0)]
+    )
     assert Gae(alpha=0.05)(c) == pytest.approx(expected)
 
 

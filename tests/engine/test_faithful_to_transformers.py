@@ -121,7 +121,7 @@ requests = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(requests=requests, architecture=st.sampled_from(["llama", "gemma3"]), slots=st.integers(2, 8))
 def test_any_arrangement_is_faithful(requests: list[tuple[int, int, int, int, int]], architecture: str, slots: int) -> None:
     """Staggered arrivals, nested beginnings, several turns, evictions: the log-probabilities are those of the plain model."""

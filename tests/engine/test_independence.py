@@ -35,7 +35,7 @@ orders = st.permutations(range(6))
 waits = st.lists(st.integers(0, 20), min_size=6, max_size=6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(order=orders, waits=waits, slots=st.integers(1, 6))
 def test_tokens_do_not_depend_on_companions(order: list[int], waits: list[int], slots: int) -> None:
     engine = engine_for(LOADED, max_batch=slots)
@@ -53,7 +53,7 @@ def test_the_seed_makes_the_difference() -> None:
 BITS = [sample_all(engine_for(small(), deterministic=True), [request])[0] for request in REQUESTS]
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(order=orders, waits=waits, slots=st.integers(1, 6))
 def test_in_deterministic_mode_every_bit_is_the_same(order: list[int], waits: list[int], slots: int) -> None:
     engine = engine_for(LOADED, max_batch=slots, deterministic=True)

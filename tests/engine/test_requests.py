@@ -8,35 +8,38 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import assert_faithful, engine_for, prompt, sample_all, small
 
-from sojourn.core import ContextFull, InfrastructureError
-from sojourn.engine import SamplingParams
+from sojourn.core import ContextFull, InfrastructureError, Ints
+from sojourn.engine import SamplingParams, local
 from sojourn.engine.local import LocalEngine
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0.0)
 
 
-def forced(text: str, **settings: Any) -> SamplingParams:
-    """Parameters that make a byte-level model say `text`, as far as it gets."""
-    return SamplingParams(allowed=(tuple(text.encode()),), max_tokens=64, **settings)
+def says(monkeypatch: pytest.MonkeyPatch, text: str) -> LocalEngine:
+    """An engine whose byte-level model says `text`, whatever its logits are."""
+    scripted = iter(text.encode())
+    monkeypatch.setattr(local, "sample", lambda logits, _: (torch.tensor([next(scripted)]), torch.zeros(1)))
+    return engine_for(small())
 
 
-def said(engine: LocalEngine, params: SamplingParams) -> str:
-    (completion,) = sample_all(engine, [(prompt(10), params)])
+def said(engine: LocalEngine, tokens: Ints, *stop: str) -> str:
+    (completion,) = sample_all(engine, [(tokens, SamplingParams(stop=stop, max_tokens=64))])
+    assert completion.stop == "stop"
     return bytes(completion.tokens.tolist()).decode()
 
 
 @pytest.mark.parametrize("stop", ["</a>", "b</a>c", "\u2026", "d\u00e9j\u00e0"], ids=["tag", "longer", "ellipsis", "accents"])
-def test_a_stop_text_ends_the_completion_with_the_token_that_completes_it(stop: str) -> None:
-    text = f"b and then b{stop} and so on"
-    assert said(engine_for(small()), forced(text, stop=("never", stop))) == text.split(" and so on")[0]
+def test_a_stop_text_ends_the_completion_with_the_token_that_completes_it(monkeypatch: pytest.MonkeyPatch, stop: str) -> None:
+    engine = says(monkeypatch, f"b \u00e9 and then b{stop} and so on")
+    assert said(engine, prompt(10), "never", stop) == f"b \u00e9 and then b{stop}"
 
 
-def test_a_stop_text_in_the_prompt_stops_nothing() -> None:
+def test_a_stop_text_that_the_prompt_began_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = np.frombuffer(b"say </a", np.uint8).astype(np.int64)
-    (completion,) = sample_all(engine_for(small()), [(tokens, forced(">ab", stop=("</a>",)))])
-    assert bytes(completion.tokens.tolist()) == b">ab"
+    assert said(says(monkeypatch, "> b </a> c"), tokens, "</a>") == "> b </a>"
 
 
 def test_the_end_of_turn_token_ends_the_completion() -> None:
@@ -92,8 +95,8 @@ def test_a_cancelled_request_leaves_the_engine_usable(turns: int) -> None:
 def test_when_all_are_cancelled_no_empty_step_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_for(small())
     widths: list[int] = []
-    forward = engine.model.forward
-    monkeypatch.setattr(engine.model, "forward", lambda **k: (widths.append(k["input_ids"].shape[1]), forward(**k))[1])
+    forward = engine.model.base_model.forward
+    monkeypatch.setattr(engine.model.base_model, "forward", lambda **k: (widths.append(k["input_ids"].shape[1]), forward(**k))[1])
 
     async def cancel_all() -> None:
         task = asyncio.create_task(engine.sample(prompt(20), replace(GREEDY, max_tokens=300)))
@@ -136,7 +139,7 @@ def test_an_error_in_the_model_reaches_all_and_spoils_nothing_later(monkeypatch:
             raise RuntimeError("out of memory")
         return forward(**inputs)
 
-    monkeypatch.setattr(engine.model, "forward", breaking)
+    monkeypatch.setattr(engine.model.base_model, "forward", breaking)
 
     async def all_fail() -> list[Any]:
         return await asyncio.gather(*(engine.sample(*request) for request in requests), return_exceptions=True)

@@ -28,7 +28,7 @@ def test_uniform_numbers_of_neighbours_are_uncorrelated() -> None:
         assert abs(product.mean() * 12) < 4 / np.sqrt(product.size)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     vocabulary=st.sampled_from([2, 17, 255, 256, 257, 700]),
@@ -58,7 +58,7 @@ def test_the_ends_of_the_interval_never_give_a_forbidden_token(u: float) -> None
     assert logprobs.item() == pytest.approx(np.log(0.5))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 1000),
     temperature=st.sampled_from([0.0, 0.3, 1.0, 2.0]),

@@ -88,16 +88,21 @@ def test_both_splits_and_all_operators_and_wordings_occur() -> None:
 
 
 @some
-@given(INTEGERS, st.sampled_from("+-*"), INTEGERS)
-def test_the_calculator_does_one_operation_exactly(left: int, op: str, right: int) -> None:
+@given(INTEGERS, st.sampled_from("+-*"), st.integers(0, 10**12))
+def test_the_calculator_does_an_operation_exactly(left: int, op: str, right: int) -> None:
     expected = {"+": left + right, "-": left - right, "*": left * right}[op]
     assert calculate(f"{left} {op} {right}") == calculate(f"{left}{op}{right}") == str(expected)
 
 
-@pytest.mark.parametrize("text", ["1 + 2 + 3", "2 ** 8", "12", "", "__import__('os')", "1.5 * 2", "(1 + 2)", "9" * 99 + " * 2"])
-def test_the_calculator_refuses_all_else_and_says_what_it_takes(text: str) -> None:
+def test_the_calculator_does_the_first_operation_only_and_gives_back_what_remains() -> None:
+    assert calculate("12 * 34 + 5 - 6") == "408 + 5 - 6"
+    assert calculate("2 + 3 * 4") == "5 * 4"  # from the left, as the questions say
+
+
+@pytest.mark.parametrize("text", ["2 ** 8", "12", "", "__import__('os')", "1.5 * 2", "(1 + 2)", "2 + 3 *", "9" * 99 + " * 2"])
+def test_the_calculator_refuses_all_else_and_runs_nothing(text: str) -> None:
     result = asyncio.run(calc.call({"expression": text}))
-    assert result.error and result.text == "Error: one operation on two whole numbers"
+    assert result.error and result.text == "Error: not an expression"
 
 
 @some
@@ -150,12 +155,15 @@ def test_a_restored_state_remembers_the_malformed_actions() -> None:
     assert asyncio.run(run()) == [False, False, True]
 
 
-def test_two_steps_cannot_be_had_in_one_call() -> None:
-    task = ToolArithmetic.tasks().task("train", "2", 0)
-    first, second, third = task.data["numbers"]
-    op, op2 = task.data["operators"]
-    transition = judge(task, Action("", (ToolCall("calc", {"expression": f"{first} {op} {second} {op2} {third}"}),)))
-    assert transition.failures[0].kind is FailureKind.MODEL and not transition.terminated
+@some
+@given(st.sampled_from(["2", "3"]), INDICES)
+def test_no_single_call_shows_the_answer_of_a_question_of_several_steps(level: str, index: int) -> None:
+    task = ToolArithmetic.tasks().task("train", level, index)
+    whole = str(task.data["numbers"][0]) + "".join(
+        f" {o} {n}" for o, n in zip(task.data["operators"], task.data["numbers"][1:], strict=True)
+    )
+    assert read_integer(calculate(whole)) is None  # an expression, not a number
+    assert not judge(task, Action("", (ToolCall("calc", {"expression": whole}),))).terminated
 
 
 @pytest.mark.parametrize(
@@ -204,8 +212,8 @@ def test_a_call_is_paid_for_the_next_intermediate_value_once() -> None:
     def paid(*expressions: str, progress: float = 0.5) -> object:
         return judge(task, *(Action("", (ToolCall("calc", {"expression": e}),)) for e in expressions), progress=progress).reward
 
-    assert paid("12 * 34") == paid("34 * 12") == paid("12 * 34", "408 + 5") == {"progress": 0.25}
-    assert paid("12 * 34", "12 * 34") == paid("12 + 34") == paid("12 * 34 + 5") == paid("12 * 34", progress=0.0) == 0.0
+    assert paid("12 * 34") == paid("12 * 34 + 5") == paid("12 * 34 + 5", "408 + 5") == {"progress": 0.25}
+    assert paid("12 * 34", "12 * 34") == paid("12 + 34") == paid("5 + 12 * 34") == paid("12 * 34", progress=0.0) == 0.0
 
 
 def test_progress_without_the_answer_is_no_success() -> None:

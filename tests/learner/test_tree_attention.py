@@ -39,7 +39,7 @@ def gradients(out: Tensor, inputs: list[Tensor], upstream: Tensor) -> list[Tenso
     return list(torch.autograd.grad((out.double() * upstream).sum(), inputs))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     parents=st.lists(st.integers(0, 10**6), min_size=1, max_size=40),
     size=st.integers(1, 12),
@@ -69,7 +69,7 @@ def test_tree_attention_is_dense_masked_attention(
         torch.testing.assert_close(got.double(), wanted, atol=5e-5, rtol=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 1000),
     places=st.integers(1, 12),

@@ -43,7 +43,7 @@ def pack(made: EpisodeGroup) -> tuple[TreeBatch, list[tuple[int, ...]]]:
     return build(parts), paths
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(made=groups, ids=st.sampled_from([2, 100]))
 def test_every_beginning_is_one_token_that_sees_exactly_its_own_past(made: EpisodeGroup, ids: int) -> None:
     batch, paths = pack(few_ids(made, ids))
@@ -53,7 +53,7 @@ def test_every_beginning_is_one_token_that_sees_exactly_its_own_past(made: Episo
     assert batch.position.tolist() == [len(path) - 1 for path in seen]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(made=groups, ids=st.sampled_from([2, 100]))
 def test_every_trained_token_is_an_entry_after_its_own_past(made: EpisodeGroup, ids: int) -> None:
     """Rows that share a place are all there: merging loses no loss."""
@@ -102,7 +102,7 @@ chains = st.lists(st.integers(0, 10**6), max_size=60)
 long_chains = st.lists(st.sampled_from([10**6 * 7 - 1, 0, 1, 2, 3]), max_size=60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(parents=chains | long_chains, size=st.integers(1, 12))
 def test_blocks_cover_every_visible_pair_once_and_no_other(parents: list[int], size: int) -> None:
     end = random_ends(parents)

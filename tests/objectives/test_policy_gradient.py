@@ -222,7 +222,11 @@ def covarying() -> LossInputs:
     inputs = batch([[1]] * 5)
     logp = torch.tensor([-4.0, -2.5, -2.0, -1.5, -0.0], dtype=F64) - 0.5
     return replace(
-        inputs, old_logp=logp, logp=logp.clone().requires_grad_(), behaviour_logp=logp, advantage=torch.tensor([-2.0, -0.5, 0, 0.5, 2.0], dtype=F64)
+        inputs,
+        old_logp=logp,
+        logp=logp.clone().requires_grad_(),
+        behaviour_logp=logp,
+        advantage=torch.tensor([-2.0, -0.5, 0, 0.5, 2.0], dtype=F64),
     )
 
 

@@ -13,7 +13,9 @@ from sojourn.objectives import Denominators, Dpo, Ipo, Kto, LossInputs, Objectiv
 F64 = torch.float64
 
 
-def pair(good: list[float], bad: list[float], ref_good: list[float] | None = None, ref_bad: list[float] | None = None) -> LossInputs:
+def pair(
+    good: list[float], bad: list[float], ref_good: list[float] | None = None, ref_bad: list[float] | None = None
+) -> LossInputs:
     """One pair with given log-probabilities of its tokens."""
     inputs = batch([[len(good)], [len(bad)]])
     logp = torch.tensor(good + bad, dtype=F64, requires_grad=True)
@@ -102,7 +104,9 @@ def test_pairs_may_share_a_sequence() -> None:
 def test_step_dpo_is_dpo_with_action_spans_as_sequences() -> None:
     """Sibling actions: only their own tokens count, whatever the rest of the episodes says."""
     inputs = batch([[2, 1], [2, 3]], seed=1)
-    steps = replace(inputs, sequence=inputs.turn, counts=Denominators.count(inputs.turn, inputs.prompt, pairs=1), pairs=torch.tensor([[1, 3]]))
+    steps = replace(
+        inputs, sequence=inputs.turn, counts=Denominators.count(inputs.turn, inputs.prompt, pairs=1), pairs=torch.tensor([[1, 3]])
+    )
     loss = Dpo(beta=0.4)(steps)[0]
     gradient = torch.autograd.grad(loss, inputs.logp)[0]
     assert (gradient != 0).tolist() == [False, False, True, False, False, True, True, True]

@@ -16,15 +16,16 @@ from sojourn.objectives.presets.explain import field_words
 
 def example() -> object:
     """A batch that has every column that any estimator reads."""
-    scripts = [Script([Turn(2, anchor="s", reward={"information": 0.25}), Turn(2)], final=f, success=f > 0) for f in (1.0, 0, 0, 0.5, 0, 0, 0, 0)]
+    scripts = [
+        Script([Turn(2, anchor="s", reward={"information": 0.25}), Turn(2)], final=f, success=f > 0)
+        for f in (1.0, 0, 0, 0.5, 0, 0, 0, 0)
+    ]
     c = columns([group(scripts, key=key) for key in ("g", "h")])
     draw = np.random.default_rng(0)
     tokens, rows, episodes = int(c.length_S.sum()), len(c.span_S), len(c.final_E)
     names = ("policy_logp_T", "ref_logp_T", "entropy_T", "value_T")
     per_token = {name: draw.normal(size=tokens) * 0.1 for name in names} | {"square_T": np.exp(2 * c.logp_T)}
-    return replace(
-        c, **per_token, value_S=draw.normal(size=rows), after_S=np.zeros(rows), baseline_E=np.zeros(episodes)
-    )  # type: ignore[arg-type]
+    return replace(c, **per_token, value_S=draw.normal(size=rows), after_S=np.zeros(rows), baseline_E=np.zeros(episodes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", PRESETS)

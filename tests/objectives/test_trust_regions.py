@@ -172,23 +172,29 @@ WRITTEN: dict[str, tuple[PolicyGradient, Callable[[Tensor], Tensor]]] = {
     ),
     "gspo": (
         PolicyGradient(granularity="sequence", trust_region=Clip(low=0.02, high=0.05), aggregation=Aggregation(over="sequences")),
-        lambda lp: -sum(
-            torch.min(s * a, s.clamp(0.98, 1.05) * a)
-            for s, a in ((((lp - OLD)[INPUTS.sequence == i]).mean().exp(), A[INPUTS.sequence == i][0]) for i in range(4))
-        )
-        / 4,
+        lambda lp: (
+            -sum(
+                torch.min(s * a, s.clamp(0.98, 1.05) * a)
+                for s, a in ((((lp - OLD)[INPUTS.sequence == i]).mean().exp(), A[INPUTS.sequence == i][0]) for i in range(4))
+            )
+            / 4
+        ),
     ),
     "product": (
         PolicyGradient(granularity="product", trust_region=Unclipped(), aggregation=Aggregation(over="sequence_sums")),
         lambda lp: -sum(((lp - OLD)[INPUTS.sequence == i]).sum().exp() * A[INPUTS.sequence == i][0] for i in range(4)) / 4,
     ),
     "gmpo": (
-        PolicyGradient(granularity="sequence", trust_region=GeometricMean(low=0.1, high=0.2), aggregation=Aggregation(over="sequences")),
-        lambda lp: -sum(
-            a * (a.sign() * torch.min(a.sign() * d, a.sign() * d.clamp(-0.1, 0.2))).mean().exp()
-            for d, a in (((lp - OLD)[INPUTS.sequence == i], A[INPUTS.sequence == i][0]) for i in range(4))
-        )
-        / 4,
+        PolicyGradient(
+            granularity="sequence", trust_region=GeometricMean(low=0.1, high=0.2), aggregation=Aggregation(over="sequences")
+        ),
+        lambda lp: (
+            -sum(
+                a * (a.sign() * torch.min(a.sign() * d, a.sign() * d.clamp(-0.1, 0.2))).mean().exp()
+                for d, a in (((lp - OLD)[INPUTS.sequence == i], A[INPUTS.sequence == i][0]) for i in range(4))
+            )
+            / 4
+        ),
     ),
     "cispo": (
         PolicyGradient(trust_region=Cispo(low=0.2, high=0.1)),
@@ -202,12 +208,11 @@ WRITTEN: dict[str, tuple[PolicyGradient, Callable[[Tensor], Tensor]]] = {
     "sapo": (
         PolicyGradient(trust_region=Sapo(tau_good=1.0, tau_bad=2.0)),
         lambda lp: (
-            -torch.where(
-                A > 0, 4 * torch.sigmoid((lp - OLD).exp() - 1), 2 * torch.sigmoid(2 * ((lp - OLD).exp() - 1))
-            )
-            * A
-        ).sum()
-        / TOKENS,
+            (
+                -torch.where(A > 0, 4 * torch.sigmoid((lp - OLD).exp() - 1), 2 * torch.sigmoid(2 * ((lp - OLD).exp() - 1))) * A
+            ).sum()
+            / TOKENS
+        ),
     ),
     "behaviour": (
         PolicyGradient(trust_region=Unclipped(), centre="behaviour"),

@@ -1,5 +1,6 @@
 """Agent programs: ordinary async functions of a session."""
 
+from sojourn.agents.oracle import demonstrate
 from sojourn.agents.react import react
 
-__all__ = ["react"]
+__all__ = ["demonstrate", "react"]

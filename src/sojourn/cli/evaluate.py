@@ -46,10 +46,10 @@ def evaluate(
         checkpoint.load_weights(saved, trainer.model)
     rows = measure(trainer, tasks, greedy)
     console = Console()
-    console.print(f"{target}{f', {saved.name}' if saved else ''}, tasks of recipe {chosen.name}", soft_wrap=True)
+    console.print(f"{target}{f', {saved.name}' if saved else ''}, tasks of {chosen.path}", soft_wrap=True)
     console.print(rates(rows))
     if write_json:
-        page = {"target": target, "checkpoint": saved.name if saved else None, "recipe": chosen.name, "rows": rows}
+        page = {"target": target, "checkpoint": saved.name if saved else None, "recipe": str(chosen.path), "rows": rows}
         Path(write_json).write_text(json.dumps(page, indent=2) + "\n")
 
 

@@ -18,7 +18,9 @@ def adapter(name: str) -> Adapter:
         from sojourn.conformance.trl import Trl
 
         return Trl()
-    raise ValueError(f"no adapter is called '{name}'; there are 'sojourn' and 'trl' (write your own: sojourn.conformance.Adapter)")
+    raise ValueError(
+        f"no adapter is called '{name}'; there are 'sojourn' and 'trl' (write your own: sojourn.conformance.Adapter)"
+    )
 
 
 __all__ = ["CHECKS", "Adapter", "NotOffered", "Result", "Rows", "adapter", "as_table", "run"]

@@ -1,8 +1,9 @@
 """How an implementation is held against the checks.
 
-An adapter answers three questions in its implementation's own code: which advantages do these episode groups get, what is the loss
-of these rows, and how likely is a token that was sampled with these parameters.  Algorithms are named as in `sojourn.objectives.presets`.  What an implementation does not offer raises `NotOffered`
-with the reason; the check is then skipped, which is neither passed nor failed.
+An adapter answers three questions in its implementation's own code: which advantages do these episode groups get, what is the loss of
+these rows, and how likely is each token when it is sampled with these parameters.  Algorithms are named as in
+`sojourn.objectives.presets`.  What an implementation does not offer raises `NotOffered` with the reason; the check is then skipped,
+which is neither passed nor failed.
 """
 
 from __future__ import annotations

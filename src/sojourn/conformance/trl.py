@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from trl import GRPOTrainer
+from trl import GRPOTrainer  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 from sojourn.conformance.adapter import NotOffered, Rows
 from sojourn.core import EpisodeGroup
@@ -61,7 +61,9 @@ class Trl:
     def loss(self, algorithm: str, rows: Rows, micro_batches: Sequence[Sequence[int]]) -> Tensor:
         if algorithm not in SETTINGS:
             raise NotOffered(f"{algorithm} is not mapped to a TRL loss type")
-        return torch.stack([self._micro(SETTINGS[algorithm], rows, list(micro), len(micro_batches)) for micro in micro_batches]).sum()
+        return torch.stack(
+            [self._micro(SETTINGS[algorithm], rows, list(micro), len(micro_batches)) for micro in micro_batches]
+        ).sum()
 
     def _micro(self, settings: dict[str, Any], rows: Rows, micro: list[int], steps: int) -> Tensor:
         part = {name: value[torch.tensor(micro)] for name, value in vars(rows).items()}
@@ -90,8 +92,9 @@ def _trainer(settings: dict[str, Any], steps: int, logp: Tensor, entropy: Tensor
         steps_per_generation=steps,
     )  # fmt: skip
     accelerator = SimpleNamespace(
-        num_processes=1, sync_gradients=True, gather=lambda x: x, gather_for_metrics=lambda x: x, reduce=lambda x, reduction: x
-    )
+        num_processes=1, sync_gradients=True, gather=lambda x: x, gather_for_metrics=lambda x: x,
+        reduce=lambda x, reduction: x, pad_across_processes=lambda x, **how: x,
+    )  # fmt: skip
     trainer = SimpleNamespace(
         **chosen, args=args, accelerator=accelerator, model=SimpleNamespace(training=True), current_gradient_accumulation_steps=steps,
         _metrics={"train": defaultdict(list)}, _get_per_token_logps_and_entropies=lambda *a, **k: (logp, entropy.detach(), None),

@@ -90,6 +90,10 @@ class Renderer(Protocol):
         """The text of sampled tokens, without the template's end-of-turn."""
         ...
 
+    def as_sampled(self, text: str) -> list[int]:
+        """Tokens of `text` as a policy ought to sample them, end-of-turn included."""
+        ...
+
 
 class TrajectoryTree:
     """Spans by id, in the order of their making; a child's id is greater than its parent's."""

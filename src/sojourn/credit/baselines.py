@@ -1,8 +1,8 @@
 """Other baselines: what is subtracted from a return, when it is not the plain mean of the group.
 
-OPO      b = sum l_i R_i / sum l_i                                [arXiv 2505.23585, eq. 9]
-ReMax    b = return of the greedy rollout                         [arXiv 2310.10505, eq. 4]
-GPG      A = alpha (R - mean) / f, alpha = B / (samples in groups with spread)   [arXiv 2504.02546, eq. 6]
+OPO      b = sum l_i R_i / sum l_i                                [arXiv 2505.23585]
+ReMax    b = return of the greedy rollout                         [arXiv 2310.10505]
+GPG      A = alpha (R - mean) / f, alpha = B / (samples in groups with spread)   [arXiv 2504.02546]
 MaxRL    A = (R - mean) / mean                                    [arXiv 2602.02710]
 OTB      b_t = sum_i G_i W_it / sum_i W_it,  W_it = cumulated (1 - 2 pi + sum_v pi^2)
 """

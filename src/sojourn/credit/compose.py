@@ -1,7 +1,7 @@
 """Credit made of credit: sums, and what is done to advantages afterwards.
 
-REINFORCE++            token returns, whitened over the batch's tokens                       [arXiv 2501.03262, eq. 8]
-REINFORCE++-baseline   group mean subtracted, then whitened over the batch's tokens          [arXiv 2501.03262, sec. 3.3]
+REINFORCE++            token returns, whitened over the batch's tokens                       [arXiv 2501.03262]
+REINFORCE++-baseline   group mean subtracted, then whitened over the batch's tokens          [arXiv 2501.03262]
 GDPO                   each reward term normalised in the group, weighted sum, then over the batch   [arXiv 2601.05242]
 """
 
@@ -105,7 +105,7 @@ class PositiveOnly:
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyBonus:
-    """A + min(alpha H, |A| / kappa), H detached: uncertain tokens weigh more, no sign flips.  [arXiv 2506.14758, eq. 5]"""
+    """A + min(alpha H, |A| / kappa), H detached: uncertain tokens weigh more, no sign flips.  [arXiv 2506.14758]"""
 
     alpha: float = 0.4
     """Weight of the entropy, per nat."""

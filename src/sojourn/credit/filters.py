@@ -35,7 +35,7 @@ class ZeroSignal:
 
 @dataclass(frozen=True, kw_only=True)
 class TopVariance:
-    """Keep the share of groups whose returns vary most.  [StarPO-S, arXiv 2504.20073, sec. 4.2]"""
+    """Keep the share of groups whose returns vary most.  [StarPO-S, arXiv 2504.20073]"""
 
     share: float = 0.25
     """Share of groups to keep, rounded up; lowering it trains on fewer, more uncertain tasks."""
@@ -50,7 +50,7 @@ class TopVariance:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """Keep groups whose share of successes lies in [low, high].  [R-Zero, arXiv 2508.05004, sec. 3.3]"""
+    """Keep groups whose share of successes lies in [low, high].  [R-Zero, arXiv 2508.05004]"""
 
     low: float = 0.3
     """Below: too hard."""
@@ -70,7 +70,7 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Overlong:
-    """Drop episodes that were cut: they say more about the limit than about the policy.  [DAPO, arXiv 2503.14476, sec. 3.4]"""
+    """Drop episodes that were cut: they say more about the limit than about the policy.  [DAPO, arXiv 2503.14476]"""
 
     def __call__(self, columns: Columns) -> Bools:
         return ~columns.bootstraps_E
@@ -79,7 +79,7 @@ class Overlong:
 @dataclass(frozen=True, kw_only=True)
 class ResampleOnCorrect:
     """Of each group keep `keep` episodes, half of them failures drawn at random, the rest the successes with the fewest flaws.
-    [GRPO-RoC, rStar2-Agent, arXiv 2508.20722, sec. 3.2; it draws successes with chances that fall with their flaws]"""
+    [GRPO-RoC, rStar2-Agent, arXiv 2508.20722; it draws successes with chances that fall with their flaws]"""
 
     keep: int = 16
     """Episodes a group keeps, of more that were sampled."""

@@ -55,7 +55,7 @@ class Gae:
     monte_carlo: bool = False
     """Values come from fresh rollouts (`columns.value_S`), not from a critic.  [VinePPO, arXiv 2410.01679]"""
     alpha: float | None = None
-    """If given, lambda = 1 - 1 / (alpha * l) for an episode of l steps.  [length-adaptive, VAPO, arXiv 2504.05118, eq. 7]"""
+    """If given, lambda = 1 - 1 / (alpha * l) for an episode of l steps.  [length-adaptive, VAPO, arXiv 2504.05118]"""
 
     def __call__(self, columns: Columns) -> Floats:
         if self.level == "turn":
@@ -87,7 +87,7 @@ def value_targets(columns: Columns, *, gamma: float = 1.0, lam: float = 1.0) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class BiLevelGae:
-    """Turns first, then the tokens of each turn.  [RAGEN, arXiv 2504.20073, sec. 4]
+    """Turns first, then the tokens of each turn.  [RAGEN, arXiv 2504.20073]
 
     Turn level: GAE with `gamma_turn` over actions.  Token level: GAE within each action, whose last token is paid what makes the
     action's return equal the turn level's, A_turn + V.  Turn ends are explicit, so a turn that earned 0 is a turn.

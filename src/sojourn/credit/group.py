@@ -4,7 +4,7 @@ A = (R - mean) / (deviation + epsilon), where mean and deviation are each taken 
 
     GRPO          mean group, deviation group            [DeepSeekMath, arXiv 2402.03300, sec. 4.1.2]
     Dr. GRPO      mean group, deviation none             [arXiv 2503.20783, sec. 3.2]
-    RLOO          mean group, leave one out              [arXiv 2402.14740, eq. 7]
+    RLOO          mean group, leave one out              [arXiv 2402.14740]
     Lite-PPO      mean group, deviation batch            [arXiv 2508.08221]
     REINFORCE     mean none or batch, deviation none
 

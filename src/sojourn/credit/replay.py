@@ -1,5 +1,5 @@
 """A buffer of groups that carried a signal, to stand in for groups that carry none.  [selective sample replay: arXiv 2504.08837;
-SSB, Skywork-R1V2, arXiv 2504.16656, sec. 3.3: p proportional to |A|]"""
+SSB, Skywork-R1V2, arXiv 2504.16656: p proportional to |A|]"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def overlong(length_E: Ints, *, limit: int, buffer: int) -> Floats:
 
 
 def length_exact(length_E: Ints, target_E: Ints, correct_E: Bools, *, scale: float = 3000.0) -> Floats:
-    """Reward for a right answer of the length that was asked for; one less if it is wrong.  [L1-Exact, 2503.04697, eq. 1]
+    """Reward for a right answer of the length that was asked for; one less if it is wrong.  [L1-Exact, 2503.04697]
 
     `scale`: tokens of deviation that cost a reward of 1.
     """
@@ -35,7 +35,7 @@ def length_max(length_E: Ints, budget_E: Ints, correct_E: Bools, *, scale: float
 
 
 def shorter_better(length_E: Ints, correct_E: Bools, group_E: Ints, *, alpha: float = 2.0, beta: float = 0.001) -> Floats:
-    """alpha correct - beta |length - L*|, L* the shortest right answer of the group, else the mean.  [2504.21370, eq. 3]"""
+    """alpha correct - beta |length - L*|, L* the shortest right answer of the group, else the mean.  [2504.21370]"""
     reward = np.zeros(len(length_E))
     for group in np.unique(group_E):
         mine = group_E == group
@@ -54,7 +54,7 @@ def fewest_calls(calls_E: Ints, correct_E: Bools, group_E: Ints) -> Ints:
 
 
 def tool_economy(calls_E: Ints, fewest_E: Ints, *, smooth: float = 1.0) -> Floats:
-    """Factor on the reward of a right answer, 1 at the fewest calls `n` that suffice.  [OTC-GRPO, 2504.14870, eq. 5]
+    """Factor on the reward of a right answer, 1 at the fewest calls `n` that suffice.  [OTC-GRPO, 2504.14870]
 
         n = 0:  cos(m pi / (2 m + c))          n > 0:  sin(f pi / (2 n)),  f = 2 n m / (n + m)
 

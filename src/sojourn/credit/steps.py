@@ -6,8 +6,8 @@ What a return is compared with is the bucket: the whole batch, the group, the gr
 taken in the same state, or its actions sampled after the same action.
 
     step REINFORCE      bucket batch
-    MAGRPO              bucket turn          [arXiv 2508.04652, eq. 3]
-    GiGPO step part     bucket state         [arXiv 2505.10978, eq. 7]
+    MAGRPO              bucket turn          [arXiv 2508.04652]
+    GiGPO step part     bucket state         [arXiv 2505.10978]
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class StepRelative:
 
 @dataclass(frozen=True, kw_only=True)
 class GiGPO:
-    """A = A_episode + omega * A_step, the step part among actions taken in the same state.  [arXiv 2505.10978, eq. 8]"""
+    """A = A_episode + omega * A_step, the step part among actions taken in the same state.  [arXiv 2505.10978]"""
 
     omega: float = 1.0
     """Weight of the step part; 0 is GRPO."""

@@ -28,7 +28,7 @@ def split_rewards(columns: Columns, turn_terms: tuple[str, ...]) -> tuple[Floats
 
 @dataclass(frozen=True, kw_only=True)
 class MTGRPO:
-    """A = A_outcome + kappa * A_turn for every action but an episode's last, which gets A_outcome.  [arXiv 2505.11821, sec. 4.2]
+    """A = A_outcome + kappa * A_turn for every action but an episode's last, which gets A_outcome.  [arXiv 2505.11821]
 
     Each part is normalised in the group by itself, the turn part among actions at the same turn.
     """

@@ -61,8 +61,10 @@ AttentionInterface.register(NAME, _attention)
 
 def attach(model: PreTrainedModel) -> None:
     """Make `model` use our attention; shared by engine and learner."""
-    if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
-        raise ValueError(f"{model.config.model_type}: attention with soft-capped scores is not supported")
+    config = model.config.get_text_config()
+    for name, harmless in (("attn_logit_softcapping", None), ("logit_scale", 1.0), ("logits_scaling", 1.0)):
+        if getattr(config, name, harmless) != harmless:
+            raise ValueError(f"model type '{config.model_type}' with {name} = {getattr(config, name)} is not supported")
     model.set_attn_implementation(NAME)
     model.eval()
 

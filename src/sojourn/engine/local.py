@@ -19,6 +19,7 @@ from sojourn.core import ContextFull, Floats, InfrastructureError, Ints
 from sojourn.engine.attention import Plan, attach, using
 from sojourn.engine.cache import Cache, Segment, Shape, Slot, common_prefix
 from sojourn.engine.fixed import CHUNK, FixedPlan
+from sojourn.engine.head import Head
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.sampling import restrict, sample, uniform
@@ -76,6 +77,7 @@ class LocalEngine:
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         shape = Shape(config.num_hidden_layers, kv_heads, dim, model.dtype, model.device)
+        self._head = Head(model)
         self._cache = Cache(shape, max_batch, -(-self._max_context // CHUNK) * CHUNK)
         self._deterministic = deterministic
         self._group = heads // kv_heads
@@ -117,6 +119,7 @@ class LocalEngine:
     def update(self, version: int) -> None:
         """The shared weights have changed: what was computed with the old ones is forgotten."""
         self.version = version
+        self._head.forget()
         self._cache.clear()
 
     async def _run(self) -> None:
@@ -196,13 +199,12 @@ class LocalEngine:
         """Logits (len(rows), V) in float32 of the flat tokens `rows`."""
         self.computed_tokens += len(ids)
         with using(plan), torch.no_grad():
-            output = self.model(
+            output = self.model.base_model(
                 input_ids=torch.tensor([list(ids)], device=self.model.device),
                 position_ids=torch.tensor([list(positions)], device=self.model.device),
                 use_cache=False,
-                logits_to_keep=torch.tensor(list(rows), dtype=torch.long, device=self.model.device),
             )
-        return output.logits[0].float()
+            return self._head(output.last_hidden_state[0, list(rows)])
 
     def _append(self, request: _Request, token: int, logprob: float) -> None:
         request.tokens.append(token)

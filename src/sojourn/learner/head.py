@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512
+CHUNK = 128
 """Places whose logits are held at once."""
 
 

@@ -1,4 +1,4 @@
-"""Kahneman-Tversky optimisation: preferences from verdicts alone, no pairs.  [arXiv 2402.01306, eq. 8]
+"""Kahneman-Tversky optimisation: preferences from verdicts alone, no pairs.  [arXiv 2402.01306]
 
 good: lam_D (1 - s(beta D - z0))      bad: lam_U (1 - s(z0 - beta D))      D = log pi(y) - log pi_ref(y)
 """

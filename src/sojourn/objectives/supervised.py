@@ -6,7 +6,7 @@ warm-up, rejection-sampling fine-tuning, filtered behaviour cloning and expert i
     plain          -log pi
     probability    -sg[pi] log pi                   [DFT, arXiv 2508.05629]
     uncertainty    -sg[pi (1 - pi)] log pi          [CHORD-phi, arXiv 2508.11408]
-    AWR, MARWIL    -exp(A / beta) log pi            [arXiv 1910.00177, eq. 6; MARWIL, NeurIPS 2018]
+    AWR, MARWIL    -exp(A / beta) log pi            [arXiv 1910.00177; MARWIL, NeurIPS 2018]
 """
 
 from __future__ import annotations

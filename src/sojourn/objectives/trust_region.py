@@ -30,7 +30,7 @@ class Clip:
     high: float = 0.2
     """How far a ratio may rise before a good action stops being pushed up; above `low` it keeps rare tokens alive."""
     dual: float | None = None
-    """c > 1: for A < 0 the loss is at most -c A.  [Ye et al., arXiv 1912.09729, eq. 5]"""
+    """c > 1: for A < 0 the loss is at most -c A.  [Ye et al., arXiv 1912.09729]"""
     two_sided: float | None = None
     """delta > 1 + high: for A < 0 the ratio is at most delta.  [INTELLECT-2, arXiv 2505.07291]"""
 

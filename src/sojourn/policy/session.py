@@ -26,6 +26,7 @@ from sojourn.core import (
     StopReason,
     Task,
     ToolSpec,
+    assistant,
     named,
 )
 from sojourn.policy.policy import Policy
@@ -116,6 +117,14 @@ class Session:
         child, action = await self.policies[policy].act(context, seed=seed, anchor=anchor)
         self.episode.actions.append(child.span)
         return child, action
+
+    def say(self, context: Context, action: Action, *, policy: str = "actor") -> Context:
+        """Put `action` into a policy's mouth: a demonstration.  It counts as an action of the episode, without log-probabilities."""
+        prompt = context.prompted()
+        tokens = self.policies[policy].renderer.as_sampled(action.text)
+        child = prompt.force(tokens, assistant(action.text, action.calls), policy=policy)
+        self.episode.actions.append(child.span)
+        return child
 
     async def step(self, context: Context, action: Action) -> Observation:
         """Give the action that ended `context` to the world; the reward lands on it."""

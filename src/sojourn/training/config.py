@@ -36,6 +36,8 @@ class TrainConfig:
     """Of tasks and sampling."""
     steps: int = 20
     """Optimizer steps."""
+    warmup_steps: int = 0
+    """The first so many steps imitate the environment's oracle; 0 learns from reward alone."""
     max_minutes: float = 0.0
     """Stop training, and evaluate, after so many minutes since the start; 0 for no limit."""
     groups: int = 8

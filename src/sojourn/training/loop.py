@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup
 from sojourn.credit import Columns, columns
 from sojourn.curriculum import Outcome
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Learner
+from sojourn.objectives import Supervised
 from sojourn.policy import Policy
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
@@ -60,20 +62,25 @@ class Trainer:
         )
 
     async def train_step(self, done: Callable[[Episode], None] = lambda _: None) -> tuple[list[EpisodeGroup], dict[str, Any]]:
-        """One optimizer step: returns the episodes, and the step's metrics."""
+        """One optimizer step: returns the episodes, and the step's metrics.  Warm-up steps imitate the oracle's episodes."""
         began, sampled = time.monotonic(), self.engine.sampled_tokens
         self.engine.update(self.step)  # what an evaluation left in the store must not matter to a step
-        tasks = self.experiment.curriculum.next(self.config.groups)
+        experiment, rollout = self.experiment, self.rollout()
+        if self.step < self.config.warmup_steps:
+            experiment = replace(experiment, objective=Supervised())
+            rollout = replace(rollout, program=demonstrate)
+        tasks = experiment.curriculum.next(self.config.groups)
         seed = stable_hash(self.config.seed, "train", self.step)
-        groups = await self.rollout().groups(tasks, size=self.config.group_size, seed=seed, done=done)
+        groups = await rollout.groups(tasks, size=self.config.group_size, seed=seed, done=done)
         after_sampling = time.monotonic()
         table = columns(groups, trained=(ACTOR,))
-        advantage_T = self.experiment.credit(table)
-        metrics = self.learner.update(groups, table, advantage_T, self.experiment.objective)
+        advantage_T = experiment.credit(table)
+        metrics = self.learner.update(groups, table, advantage_T, experiment.objective)
         self.step += 1
         self.engine.update(self.step)
         outcomes = [outcome for group in groups if (outcome := _outcome(group)) is not None]
-        self.experiment.curriculum.observe(outcomes)
+        if experiment is self.experiment:  # what the oracle solves says nothing about the policy
+            experiment.curriculum.observe(outcomes)
         finished = time.monotonic()
         metrics |= {
             "step": self.step,
@@ -83,7 +90,7 @@ class Trainer:
             "seconds/sample": after_sampling - began,
             "seconds/train": finished - after_sampling,
             "tokens_per_second": (self.engine.sampled_tokens - sampled) / (after_sampling - began),
-            "curriculum": self.experiment.curriculum.describe(),
+            "curriculum": experiment.curriculum.describe(),
         }
         self._last = table, advantage_T
         return groups, metrics

@@ -72,8 +72,8 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
             trim_threshold, mmap_threshold = -1, -3
+            libc.mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
             libc.mallopt(trim_threshold, 2**31 - 1)
-            libc.mallopt(mmap_threshold, 2**30)
 
 
 def check_contract(trainer: Trainer, tolerance: float | None = None) -> float:

@@ -124,7 +124,7 @@ def _modes(evals: Sequence[Row]) -> list[str]:
 def _headline(evals: Sequence[Row], levels: Sequence[str]) -> list[Row]:
     """Success before and after, for each level."""
     mode = (_modes(evals) or [""])[0]
-    found = [{"level": l, **{when: _measured(evals, when, mode, l) for when in ("before", "after")}} for l in levels]
+    found = [{"level": level, **{when: _measured(evals, when, mode, level) for when in ("before", "after")}} for level in levels]
     return [row for row in found if row["before"] or row["after"]]
 
 
@@ -184,7 +184,7 @@ def _bounds(rate: Row) -> dict[str, float]:
 def _curriculum_charts(metrics: Sequence[Row], levels: Sequence[str]) -> list[Row]:
     """What was trained on, and what the curriculum knew when it chose it."""
     charts = []
-    shares = [Series(name=l, points=points_of(metrics, f"share/{l}"), color=i) for i, l in enumerate(levels)]
+    shares = [Series(name=n, points=points_of(metrics, f"share/{n}"), color=i) for i, n in enumerate(levels)]
     if any(one.points for one in shares):
         svg = stack_chart([one for one in shares if one.points], percent=True, width=520, height=210)
         charts.append({"title": "Levels trained on", "note": "Share of each step's episodes.", "svg": Markup(svg)})

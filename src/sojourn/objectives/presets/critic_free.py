@@ -111,7 +111,7 @@ CRITIC_FREE: dict[str, Preset] = {
         credit=grpo(),
         objective=PolicyGradient(trust_region=HIGHER),
         filters=(ZeroSignal(),),
-        constants=("clip 0.2 / 0.28, at most 10 sampling rounds, overlong buffer 4096 of 20480: sec. 4.1",),
+        constants=("clip 0.2 / 0.28, at most 10 sampling rounds, overlong buffer 4096 of 20480: the paper",),
         note="refill the batch with DynamicSampling; add shaping.overlong as a reward term",
     ),
     "gspo": Preset(
@@ -119,7 +119,7 @@ CRITIC_FREE: dict[str, Preset] = {
         paper="arXiv 2507.18071",
         credit=grpo(),
         objective=PolicyGradient(granularity="sequence", trust_region=Clip(low=3e-4, high=4e-4), aggregation=SEQUENCES),
-        constants=("clip 3e-4 / 4e-4: sec. 5.1",),
+        constants=("clip 3e-4 / 4e-4: the paper",),
     ),
     "luspo": Preset(
         title="LUSPO",
@@ -139,7 +139,7 @@ CRITIC_FREE: dict[str, Preset] = {
         paper="arXiv 2507.20673",
         credit=grpo(),
         objective=PolicyGradient(granularity="sequence", trust_region=GeometricMean(), aggregation=SEQUENCES),
-        constants=("clip e^-0.4, e^0.4: sec. 3",),
+        constants=("clip e^-0.4, e^0.4: the paper",),
     ),
     "cispo": Preset(
         title="CISPO",
@@ -258,7 +258,7 @@ CRITIC_FREE: dict[str, Preset] = {
         objective=PolicyGradient(trust_region=Clip(low=0.2, high=0.2, two_sided=4.0), kl=Kl(coefficient=0.001)),
         filters=(ZeroSignal(),),
         reference=FROZEN,
-        constants=("delta 4: sec. 3.4",),
+        constants=("delta 4: the paper",),
     ),
     "memagent": Preset(
         title="Multi-conversation DAPO",
@@ -275,7 +275,7 @@ CRITIC_FREE: dict[str, Preset] = {
         credit=grpo(),
         objective=PolicyGradient(trust_region=HIGHER),
         filters=(ResampleOnCorrect(keep=16), ZeroSignal()),
-        constants=("32 sampled, 16 kept: sec. 3.2",),
+        constants=("32 sampled, 16 kept: the paper",),
     ),
     "r_zero": Preset(
         title="R-Zero solver",

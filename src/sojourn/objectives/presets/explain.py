@@ -81,9 +81,10 @@ def field_words(kind: type) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     words = {}
     for before, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):
-            if isinstance(after.value, ast.Constant):
-                words[before.target.id] = " ".join(str(after.value.value).split())
+        field = before.target if isinstance(before, ast.AnnAssign) else None
+        text = after.value if isinstance(after, ast.Expr) else None
+        if isinstance(field, ast.Name) and isinstance(text, ast.Constant):
+            words[field.id] = " ".join(str(text.value).split())
     return words
 
 

@@ -93,11 +93,11 @@ OFFLINE: dict[str, Preset] = {
         paper="arXiv 2405.14734",
         credit=None,
         objective=SimPo(),
-        constants=("beta 2.5, gamma 0.55 beta: sec. 4",),
+        constants=("beta 2.5, gamma 0.55 beta: the paper",),
         note=PAIRS,
     ),
     "orpo": Preset(
-        title="ORPO", paper="arXiv 2403.07691", credit=None, objective=Orpo(), constants=("lambda 0.1: sec. 5",), note=PAIRS
+        title="ORPO", paper="arXiv 2403.07691", credit=None, objective=Orpo(), constants=("lambda 0.1: the paper",), note=PAIRS
     ),
     "kto": Preset(title="KTO", paper="arXiv 2402.01306", credit=dr_grpo(), objective=Kto(), reference=FROZEN),
 }

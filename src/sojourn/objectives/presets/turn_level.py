@@ -67,7 +67,7 @@ TURN_LEVEL: dict[str, Preset] = {
         credit=Then(credit=Gae(alpha=0.05), transforms=(Whiten(),)),
         objective=Mix(parts=(HIGHER, Supervised(positive_only=True)), weights=(1.0, 0.1)),
         critic=ValueLoss(warm_up=50),
-        constants=("alpha 0.05, clip 0.2 / 0.28, likelihood weight 0.1, 50 warm-up steps: sec. 5.1",),
+        constants=("alpha 0.05, clip 0.2 / 0.28, likelihood weight 0.1, 50 warm-up steps: the paper",),
         note="the critic's targets have lambda 1 (value_targets); likelihood: tokens with A > 0, in the paper right answers",
     ),
     "turn_ppo": Preset(
@@ -83,7 +83,7 @@ TURN_LEVEL: dict[str, Preset] = {
         credit=Gae(level="turn", lam=0.0, monte_carlo=True),
         objective=PolicyGradient(trust_region=Clip(low=0.2, high=0.2), kl=Kl(coefficient=1e-4)),
         reference=FROZEN,
-        constants=("K 9 rollouts for each state: sec. 4",),
+        constants=("K 9 rollouts for each state: the paper",),
         note="columns.value_S holds the mean return of fresh rollouts from before each action (restorable environments)",
     ),
     "impala": Preset(
