@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import time
+import types
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -142,6 +143,41 @@ class _Patched(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.tree, str(self.path), "exec"), module.__dict__)
 
 
+def install(module_name: str, path: Path, tree: ast.Module) -> None:
+    """Put a mutant in place of the live module: by swapping the code of its functions, or, where something outside of a function
+    changed, by importing everything anew."""
+    live, fresh = importlib.import_module(module_name), types.ModuleType(module_name)
+    exec(compile(tree, str(path), "exec"), fresh.__dict__)
+    original = ast.parse(path.read_text())
+    if ast.dump(_without_bodies(original)) == ast.dump(_without_bodies(tree)):
+        for name, function in _functions(fresh, module_name).items():
+            _functions(live, module_name)[name].__code__ = function.__code__
+        return
+    for name in [name for name in sys.modules if name.split(".")[0] == "sojourn"]:
+        del sys.modules[name]
+    sys.meta_path.insert(0, _Patched(module_name, path, tree))
+
+
+def _without_bodies(tree: ast.Module) -> ast.Module:
+    tree = copy.deepcopy(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.body = []
+    return tree
+
+
+def _functions(module: types.ModuleType, home: str) -> dict[str, types.FunctionType]:
+    """The functions and methods written in a module, by name."""
+    found: dict[str, types.FunctionType] = {}
+    for name, value in vars(module).items():
+        owners = vars(value).items() if isinstance(value, type) and value.__module__ == home else [("", value)]
+        for member, item in owners:
+            item = item.fget if isinstance(item, property) else getattr(item, "__func__", item)
+            if isinstance(item, types.FunctionType) and item.__code__.co_filename.endswith(".py") and item.__module__ == home:
+                found[f"{name}.{member}"] = item
+    return found
+
+
 def caught(path: Path, tree: ast.Module) -> bool:
     """Run the file's tests on the mutant, in a fork."""
     child = os.fork()
@@ -150,10 +186,13 @@ def caught(path: Path, tree: ast.Module) -> bool:
         os.dup2(1, 2)
         signal.alarm(SECONDS)
         module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
-        sys.meta_path.insert(0, _Patched(module, path, tree))
+        try:
+            install(module, path, tree)
+        except Exception:
+            os._exit(1)
         import pytest
 
-        arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-W", "ignore"]
+        arguments = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore", "-o", "addopts=", "--import-mode=importlib"]
         tests = next(tests for modules, tests in TESTS.items() if path.stem in modules.split())
         os._exit(int(pytest.main([*arguments, *(f"tests/{test}" for test in tests.split())])))
     return os.waitpid(child, 0)[1] != 0
@@ -170,7 +209,10 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     hypothesis.settings.register_profile("mutants", max_examples=10, database=None, deadline=None)
     hypothesis.settings.load_profile("mutants")
-    assert pytest
+    import sojourn.conformance
+    import sojourn.objectives.presets
+
+    assert pytest and sojourn.conformance and sojourn.objectives.presets
     files = [Path(a).resolve() for a in arguments if a.endswith(".py")]
     files = files or [p for room in ROOMS for p in sorted((ROOT / "src/sojourn" / room).glob("*.py")) if p.name != "__init__.py"]
     total, alive, start = 0, [], time.monotonic()

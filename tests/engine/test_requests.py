@@ -131,7 +131,7 @@ def test_an_error_in_the_model_reaches_all_and_spoils_nothing_later(monkeypatch:
     """The broken step may have announced keys and values that it never wrote."""
     engine, reference = engine_for(small(), max_batch=3), small()
     requests = [(np.concatenate([prompt(60), prompt(4, seed=i)]), GREEDY) for i in range(1, 5)]
-    steps, forward = [0], engine.model.forward
+    steps, forward = [0], engine.model.base_model.forward
 
     def breaking(**inputs: Any) -> Any:
         steps[0] += 1
@@ -152,5 +152,5 @@ def test_an_error_in_the_model_reaches_all_and_spoils_nothing_later(monkeypatch:
 
 
 def test_soft_capped_attention_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="gemma2.*soft-capped"):
+    with pytest.raises(ValueError, match="gemma2.*softcapping"):
         engine_for(small("gemma2"))

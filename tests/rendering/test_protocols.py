@@ -120,6 +120,7 @@ def test_fenced_code_is_a_call_of_the_interpreter() -> None:
         (JsonTags(), '<tool_call>{"name": "calc"', "<tool_call> is not closed by </tool_call>"),
         (JsonTags(), "<tool_call>calc 1</tool_call>", "must hold one JSON object"),
         (JsonTags(), "<tool_call>[1]</tool_call>", "it is not an object"),
+        (JsonTags(), '<tool_call>{"name": "calc", "arguments": {"x": NaN}}</tool_call>', "NaN is not JSON"),
         (JsonTags(), '<tool_call>{"arguments": {}}</tool_call>', '"name" must be a string'),
         (JsonTags(), '<tool_call>{"name": "calc", "arguments": "1"}</tool_call>', '"arguments" must be an object'),
         (XmlTags(TOOLS), "<calc>1+1", "<calc> is not closed by </calc>"),
