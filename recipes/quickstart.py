@@ -24,9 +24,9 @@ class Config(TrainConfig):
 
     run: str = "runs/quickstart"
     """Run folder.  An existing one is resumed."""
-    steps: int = 16
+    steps: int = 14
     """Optimizer steps."""
-    max_minutes: float = 11.0
+    max_minutes: float = 12.0
     """Train no longer than this, so that a slow laptop is done in a quarter of an hour."""
     max_turns: int = 5
     """Level 3 needs up to five."""

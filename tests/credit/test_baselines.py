@@ -46,6 +46,12 @@ def test_opo_baseline_is_weighted_by_length() -> None:
 def test_opo_gives_exactly_zero_where_nothing_can_be_compared() -> None:
     assert opo(scored([0.3, 0.3, 0.3], [7, 3, 9])).tolist() == [0.0] * 19
     assert opo(scored([0.3], [2])).tolist() == [0.0, 0.0]
+    assert not any(opo(scored([r / 7] * 3, [7, 3, 9])).any() for r in range(1, 30))
+
+
+def test_opo_weighs_an_episode_that_said_nothing_by_nothing() -> None:
+    c = columns([group([Script([Turn(1)], final=1.0), Script([])])])
+    assert opo(c).tolist() == [0.0]
 
 
 def test_opo_leaves_broken_episodes_out() -> None:

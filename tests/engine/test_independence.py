@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from sojourn.engine.local import LocalEngine
 
 LOADED = small()
 REQUESTS = [(prompt(30, seed=i // 2), SamplingParams(max_tokens=10, seed=i)) for i in range(6)]
-ALONE = [sample_all(engine_for(small()), [request])[0] for request in REQUESTS]
+
+
+@cache
+def alone(deterministic: bool) -> list[Completion]:
+    """Each request by an engine of its own."""
+    return [sample_all(engine_for(small(), deterministic=deterministic), [request])[0] for request in REQUESTS]
 
 
 def arriving(engine: LocalEngine, waits: list[int], order: list[int]) -> dict[int, Completion]:
@@ -40,8 +46,8 @@ waits = st.lists(st.integers(0, 20), min_size=6, max_size=6)
 def test_tokens_do_not_depend_on_companions(order: list[int], waits: list[int], slots: int) -> None:
     engine = engine_for(LOADED, max_batch=slots)
     for index, completion in arriving(engine, waits, order).items():
-        assert completion.tokens.tolist() == ALONE[index].tokens.tolist()
-        np.testing.assert_allclose(completion.logprobs, ALONE[index].logprobs, atol=2e-5)
+        assert completion.tokens.tolist() == alone(False)[index].tokens.tolist()
+        np.testing.assert_allclose(completion.logprobs, alone(False)[index].logprobs, atol=2e-5)
 
 
 def test_the_seed_makes_the_difference() -> None:
@@ -50,16 +56,13 @@ def test_the_seed_makes_the_difference() -> None:
     assert one.tokens.tolist() == same.tokens.tolist() != other.tokens.tolist()
 
 
-BITS = [sample_all(engine_for(small(), deterministic=True), [request])[0] for request in REQUESTS]
-
-
 @settings(max_examples=5)
 @given(order=orders, waits=waits, slots=st.integers(1, 6))
 def test_in_deterministic_mode_every_bit_is_the_same(order: list[int], waits: list[int], slots: int) -> None:
     engine = engine_for(LOADED, max_batch=slots, deterministic=True)
     for index, completion in arriving(engine, waits, order).items():
-        assert completion.tokens.tolist() == BITS[index].tokens.tolist()
-        assert completion.logprobs.tobytes() == BITS[index].logprobs.tobytes()
+        assert completion.tokens.tolist() == alone(True)[index].tokens.tolist()
+        assert completion.logprobs.tobytes() == alone(True)[index].logprobs.tobytes()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

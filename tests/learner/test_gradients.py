@@ -154,14 +154,14 @@ def test_the_cut_into_micro_batches_changes_nothing(name: str) -> None:
 
 
 def test_micro_batches_keep_within_the_budget_and_take_every_episode_once() -> None:
-    learner, table = learner_for(small(), token_budget=60), columns(GROUPS)
+    learner, table = learner_for(small(), token_budget=40), columns(GROUPS)
     needed = table.valid_E[table.episode_S[table.row_T]]
     micros = learner.cut(GROUPS, table, needed)
     assert sorted(np.concatenate([m.batch.row for m in micros]).tolist()) == np.flatnonzero(needed).tolist()
     for micro in micros:
         episodes = set(table.episode_S[table.row_T[micro.batch.row]].tolist())
-        assert len(micro.batch) <= 60 or len(episodes) == 1
-    assert any(len(m.batch) > 60 for m in micros), "the test wants an episode that is larger than the budget"
+        assert len(micro.batch) <= 40 or len(episodes) == 1
+    assert any(len(m.batch) > 40 for m in micros), "the test wants an episode that is larger than the budget"
 
 
 def test_shared_tokens_are_computed_once_over_all_episodes() -> None:

@@ -75,17 +75,14 @@ def rollout(program: Program = react, *, environment: Callable[[], Environment] 
     loaded, protocol = small(), PlainText()
     engine = engine_for(loaded, max_context=settings.pop("max_context", 300), max_batch=8)
     policy = Policy("actor", engine, ChatRenderer(loaded.tokenizer, protocol), protocol, SamplingParams(max_tokens=4))
-    return Rollout(environment, program, {"actor": policy}, settings.pop("limits", Limits(step_seconds=5)), **settings)
+    return Rollout(environment, program, {"actor": policy}, settings.pop("limits", Limits()), **settings)
 
 
 def play(task: Task, **settings: Any) -> Episode:
-    episode = None
-
-    async def one() -> Episode:
-        return (await rollout(**settings).groups([Task("fine"), Task("fine too"), task], size=1, seed=0))[2].episodes[0]
-
-    episode = asyncio.run(one())
-    return episode
+    """The episode of `task`, played beside two that nothing troubles."""
+    groups = asyncio.run(rollout(**settings).groups([Task("fine"), Task("fine too"), task], size=1, seed=0))
+    assert [group.episodes[0].stop for group in groups[:2]] == [StopReason.TERMINATED] * 2
+    return groups[2].episodes[0]
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_task_that_is_too_long_is_an_episode_without_actions(model: Path, tmp_
 
 def test_when_all_tasks_are_too_long_it_says_what_to_raise(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="max_context"):
-        train(config(tmp_path / "run", model, max_context=20), experiment())
+        train(config(tmp_path / "run", model, max_context=100), experiment(prompts=["long " * 60]))
 
 
 def test_adapters_are_saved_alone_and_resumed(model: Path, tmp_path: Path) -> None:

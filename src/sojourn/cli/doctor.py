@@ -54,7 +54,12 @@ def doctor(contract: bool = True) -> int:
     table, worst = Table("", "", "found", "what to do", box=None, pad_edge=False), 0
     with Console(stderr=True).status("looking"):
         for finding in findings(contract):
-            table.add_row(Text(finding.state, STYLE[finding.state]), finding.what, Text(finding.found), Text(finding.mend))
+            table.add_row(
+                Text(finding.state, STYLE[finding.state]),
+                finding.what,
+                Text(finding.found, overflow="fold"),
+                Text(finding.mend, overflow="fold"),
+            )
             worst = max(worst, finding.state == "bad")
     Console().print(table)
     return int(worst)

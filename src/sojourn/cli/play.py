@@ -116,7 +116,9 @@ class Person:
         """Show what is new; a context that was rewritten is shown from its beginning."""
         now = tokens.tolist()
         known = len(self._seen) if now[: len(self._seen)] == self._seen else 0
-        self.console.print(Text(self.renderer.tokenizer.decode(now[known:], skip_special_tokens=False)), style="cyan", end="")
+        self.console.print(
+            Text(str(self.renderer.tokenizer.decode(now[known:], skip_special_tokens=False))), style="cyan", end=""
+        )
         said = self.renderer.as_sampled(typed(self.read, params.stop))
         self._seen = now + said
         return Completion(np.asarray(said, np.int64), np.zeros(len(said), np.float32), "stop")

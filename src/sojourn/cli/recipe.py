@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sojourn
 from sojourn.cli import nearest
@@ -67,7 +67,8 @@ def load(name: str) -> Recipe:
     """Import a recipe.  Raises ValueError if there is none of that name, or if it lacks `Config` or `experiment`."""
     path = find(name)
     module = _import(path)
-    config, experiment = getattr(module, "Config", None), getattr(module, "experiment", None)
+    config: Any = getattr(module, "Config", None)
+    experiment: Any = getattr(module, "experiment", None)
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)) or not callable(experiment):
         raise ValueError(
             f"{path} is no recipe: it needs a frozen dataclass `Config(TrainConfig)` and a function `experiment(config)`"

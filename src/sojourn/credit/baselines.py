@@ -29,7 +29,7 @@ def opo(columns: Columns) -> Floats:
     returns = columns.return_E - _first_of_group(columns)
     total, count = _group_sum(columns, weight * returns), _group_sum(columns, weight)
     alone = _group_sum(columns, columns.valid_E) < 2
-    return columns.spread_episodes(np.where(alone | (count == 0), 0.0, returns - total / np.maximum(count, 1.0)))
+    return columns.spread_episodes(np.where(alone, 0.0, returns - total / np.maximum(count, 1.0)))
 
 
 @dataclass(frozen=True, kw_only=True)

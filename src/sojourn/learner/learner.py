@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -73,25 +74,28 @@ class Learner:
         trained_T = (columns.trained_S & columns.valid_E[columns.episode_S])[columns.row_T]
         whole = self._prepared(columns, advantage_T, trained_T, objective)
         needed_T = trained_T & self._matters(columns, advantage_T, objective)
+        kl = self._from_reference(groups, columns, trained_T) if self.reference is not None else 0.0
         sums: dict[str, float] = {}
         tokens = entries = 0
         for micro in self.cut(groups, columns, needed_T):
-            inputs = self.inputs(micro, columns, whole)
+            inputs = self.inputs(micro, whole, objective)
             loss, parts = objective(inputs)
             loss.backward()
             tokens += len(micro.batch)
             entries += len(micro.batch.row)
-            for name, value in (self._from_reference(inputs) | parts).items():
+            for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value
         norm = self.optimizer.step() if entries else 0.0
         scored = int(trained_T.sum()) / max(1, entries)
         metrics = {name: value if name == "loss" else value * scored for name, value in sums.items()}
+        if self.reference is not None and "kl" not in metrics:
+            metrics["kl"] = kl
         return metrics | {"grad_norm": norm, "trained_tokens": float(entries), "unique_tokens": float(tokens)}
 
     def cut(self, groups: Sequence[EpisodeGroup], columns: Columns, needed_T: NDArray[np.bool_]) -> list[Micro]:
         """Micro-batches of whole episodes, of at most `token_budget` unique tokens each where one episode allows it."""
         start = columns.start_S
-        needed_S = np.asarray([needed_T[a:b].any() for a, b in zip(start, start[1:], strict=False)], bool)
+        needed_S = np.asarray([needed_T[a:b].any() for a, b in pairwise(start)], bool)
         tree_of = [group.tree for group in groups for _ in group.episodes]
         by_episode: dict[int, list[int]] = {}
         for row in np.flatnonzero(needed_S).tolist():
@@ -119,12 +123,13 @@ class Learner:
             result.append(Micro(build(parts), self._temperature([tree[span].temperature for tree, span, _ in parts])))
         return result
 
-    def inputs(self, micro: Micro, columns: Columns, whole: LossInputs) -> LossInputs:
-        """What the objective reads of one micro-batch: one forward pass with gradients, one more of the reference if there is
-        one.  `whole` are the inputs of all T tokens before the update."""
+    def inputs(self, micro: Micro, whole: LossInputs, objective: Objective) -> LossInputs:
+        """What the objective reads of one micro-batch: one forward pass with gradients, and one of the reference for a KL term.
+        `whole` are the inputs of all T tokens before the update."""
         row = torch.from_numpy(micro.batch.row)
         logp, entropy = self.score(micro)
-        ref = self.score(micro, self.reference)[0] if self.reference is not None else None
+        wanted = self.reference is not None and getattr(objective, "kl", None) is not None
+        ref = self.score(micro, self.reference)[0] if wanted else None
         part = {
             field.name: value[row] if isinstance(value := getattr(whole, field.name), torch.Tensor) else value
             for field in fields(whole)
@@ -182,13 +187,16 @@ class Learner:
                 spread[name][trained] = value
         return replace(whole, prepared=True, **spread)
 
-    @staticmethod
-    def _from_reference(inputs: LossInputs) -> dict[str, float]:
-        """How far the policy is from the reference: k3 in nats, this micro-batch's part of the token mean.  [Schulman 2020]"""
-        if inputs.ref_logp is None:
-            return {}
-        log = (inputs.ref_logp - inputs.old_logp).double()
-        return {"kl": float((log.exp() - 1 - log).sum()) / inputs.counts.tokens}
+    def _from_reference(self, groups: Sequence[EpisodeGroup], columns: Columns, trained_T: NDArray[np.bool_]) -> float:
+        """How far the sampling policy is from the reference: k3 in nats a token, over the first episode of each group.
+        [Schulman 2020]"""
+        first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups])
+        logs = []
+        for micro in self.cut(groups, columns, trained_T & first_E[columns.episode_S[columns.row_T]]):
+            ref = self.score(micro, self.reference)[0].double().numpy()
+            logs.append(ref - columns.logp_T[micro.batch.row])
+        log = np.concatenate([*logs, np.zeros(0)])
+        return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
 
     def _matters(self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective) -> NDArray[np.bool_]:
         """Tokens of episodes that the loss depends on: those with any advantage, where the objective is silent without."""

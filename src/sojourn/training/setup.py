@@ -85,6 +85,7 @@ def check_contract(trainer: Trainer, tolerance: float | None = None) -> float:
     from sojourn.core import Kind, Span, TrajectoryTree
 
     prompt = np.asarray(trainer.tokenizer.encode("Once upon a time, there was a"), np.int64)
+    prompt = prompt[: trainer.engine.max_context // 2]
     completion = asyncio.run(trainer.engine.sample(prompt, SamplingParams(max_tokens=16, temperature=trainer.config.temperature)))
     tree = TrajectoryTree()
     root = tree.add(Span(-1, prompt, Kind.OBSERVATION))

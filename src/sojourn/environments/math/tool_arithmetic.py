@@ -38,17 +38,17 @@ ASK = {"+": "plus", "-": "minus", "*": "times"}
 TELL = {"+": "add", "-": "subtract", "*": "multiply by"}
 TEST_SHARE = 1 / 8
 INTEGER = re.compile(r"(?<!\w)[-+]? ?(?:\d{1,3}(?:[ ,]\d{3})+|\d{1,40})(?!\w)")
-EXPRESSION = re.compile(r"\s*(-?\d{1,30})\s*([-+*])\s*(\d{1,30})((?:\s*[-+*]\s*\d{1,30})*)\s*")
+EXPRESSION = re.compile(r"(-?\d{1,30})(?:\s*([-+*])\s*(\d{1,30})((?:\s*[-+*]\s*\d{1,30})*))?")
 
 
 @tool
 def calc(expression: str) -> str:
     """does the first operation"""
-    match = EXPRESSION.fullmatch(expression)
+    match = EXPRESSION.fullmatch(expression.replace("\u00d7", "*").strip())
     if match is None:
         raise ToolError("Error: not an expression")
     left, operator, right, rest = match.groups()
-    return f"{OPERATIONS[operator](int(left), int(right))}{rest}"
+    return f"{OPERATIONS[operator](int(left), int(right))}{rest}" if operator else str(int(left))
 
 
 class ToolArithmetic(ToolEnvironment):
