@@ -28,6 +28,15 @@ def test_leave_one_out_subtracts_the_mean_of_the_others() -> None:
     assert Normaliser(deviation="none", leave_one_out=True)(value, np.zeros(3, int)) == pytest.approx(expected)
 
 
+def test_leave_one_out_of_two_is_the_difference() -> None:
+    assert Normaliser(deviation="none", leave_one_out=True)(np.array([1.0, 0.25]), np.zeros(2, int)).tolist() == [0.75, -0.75]
+
+
+def test_equal_rewards_that_float_arithmetic_would_round_give_exactly_zero() -> None:
+    for normaliser in (Normaliser(), Normaliser(deviation="none"), Normaliser(deviation="none", leave_one_out=True)):
+        assert not any(normaliser(np.full(count, 0.1 * k), np.zeros(count, int)).any() for count in range(2, 8) for k in range(9))
+
+
 def test_levels_mix() -> None:
     value, groups = np.array([1.0, 3.0, 10.0, 20.0]), np.array([7, 7, 2, 2])
     batch = np.std(value, ddof=1)

@@ -99,7 +99,12 @@ def test_the_calculator_does_the_first_operation_only_and_gives_back_what_remain
     assert calculate("2 + 3 * 4") == "5 * 4"  # from the left, as the questions say
 
 
-@pytest.mark.parametrize("text", ["2 ** 8", "12", "", "__import__('os')", "1.5 * 2", "(1 + 2)", "2 + 3 *", "9" * 99 + " * 2"])
+def test_a_number_alone_is_its_own_value_and_the_written_times_sign_multiplies() -> None:
+    assert calculate(" -012 ") == "-12"
+    assert calculate("7 \u00d7 6") == "42"
+
+
+@pytest.mark.parametrize("text", ["2 ** 8", "", "__import__('os')", "1.5 * 2", "(1 + 2)", "2 + 3 *", "9" * 99 + " * 2"])
 def test_the_calculator_refuses_all_else_and_runs_nothing(text: str) -> None:
     result = asyncio.run(calc.call({"expression": text}))
     assert result.error and result.text == "Error: not an expression"

@@ -36,6 +36,7 @@ class Troubled(Environment):
     """Two turns, each paid 1; `task.data["trouble"]` says what goes wrong, in the second turn if nothing else is said."""
 
     open_worlds = 0
+    trouble: str | None = None
 
     def __init__(self) -> None:
         type(self).open_worlds += 1

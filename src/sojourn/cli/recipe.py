@@ -87,10 +87,15 @@ def _is_recipe(path: Path) -> bool:
 
 
 def _import(path: Path) -> ModuleType:
-    """The file as a module.  It is entered in `sys.modules`, where dataclasses and tyro look up its names."""
+    """The file as a module, with no compiled copy left beside it.  It is entered in `sys.modules`, where dataclasses and tyro look
+    up its names."""
     spec = spec_from_file_location(f"sojourn_recipe_{path.stem}", path)
     assert spec and spec.loader
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
     return module

@@ -51,20 +51,16 @@ class Normaliser:
 
     def _normalise(self, value: Floats, group: Ints) -> Floats:
         centred = value
-        comparable = np.ones(len(value), bool)
         if self.mean != "none":
             bucket = _bucket(group, self.mean)
-            count = np.bincount(bucket)[bucket]
             centred = _centred(value, bucket)
             if self.leave_one_out:
+                count = np.bincount(bucket)[bucket]
                 centred = centred * count / np.maximum(count - 1, 1)
-            comparable &= count > 1
-        if self.deviation != "none":
-            bucket = _bucket(group, self.deviation)
-            deviation = _deviation(value, bucket, self.unbiased)
-            comparable &= deviation > 0
-            centred = centred / np.where(deviation > 0, deviation + self.epsilon, 1.0)
-        return np.where(comparable, centred, 0.0)
+        if self.deviation == "none":
+            return centred
+        deviation = _deviation(value, _bucket(group, self.deviation), self.unbiased)
+        return np.divide(centred, deviation + self.epsilon, out=np.zeros(len(value)), where=deviation > 0)
 
 
 def _bucket(group: Ints, level: Level) -> Ints:
@@ -76,10 +72,10 @@ def _bucket(group: Ints, level: Level) -> Ints:
 
 def _centred(value: Floats, bucket: Ints) -> Floats:
     """Value minus its bucket's mean; taken relative to one member, so that equal values give exactly 0."""
-    anchor = np.zeros(bucket.max(initial=-1) + 1)
+    anchor = np.zeros(len(value))
     anchor[bucket] = value
     shifted = value - anchor[bucket]
-    mean = np.bincount(bucket, shifted) / np.maximum(np.bincount(bucket), 1)
+    mean = np.bincount(bucket, shifted) / np.bincount(bucket)
     return shifted - mean[bucket]
 
 
