@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recipes": ("sojourn.cli.lists:recipes", "the recipes: here, and those that come with Sojourn"),
     "check": ("sojourn.cli.lists:check", "try whether an environment is sound"),
     "explain": ("sojourn.cli.lists:explain", "the algorithms; of one: its formula, parts and constants"),
+    "conformance": ("sojourn.cli.lists:conformance", "hold credit and objectives against the checks, ours or another's"),
 }
 """Name: where its function is, and what it does.  A function may take the arguments raw (`takes_arguments`)."""
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """The commands, one a line."""
-    lines = [f"  {name:<10}{what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  {name:<12}{what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(("usage: sojourn COMMAND ...   (sojourn COMMAND --help says more)", "", *lines))
 
 

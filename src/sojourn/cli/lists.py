@@ -1,12 +1,16 @@
-"""The short commands: `envs`, `recipes`, `check`, `explain`, `report`."""
+"""The short commands: `envs`, `recipes`, `check`, `explain`, `conformance`, `report`."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
+
+from sojourn.store import write_json as write
 
 
 def envs() -> None:
@@ -47,6 +51,22 @@ def explain(algorithm: Positional[str] = "") -> None:
         print(presets.explain(algorithm), end="")
     else:
         _print("algorithm", {row[0]: f"{row[1]}  [{row[2]}]" for row in presets.table()})
+
+
+def conformance(adapter: str = "sojourn", write_json: Annotated[str, arg(name="json")] = "") -> int:
+    """Hold an implementation of credit and objectives against the checks; fails if one fails.
+
+    Args:
+        adapter: Whose: "sojourn", or "trl" where TRL is installed.
+        write_json: Write check -> passed, detail into this file, too.
+    """
+    from sojourn import conformance as suite
+
+    results = suite.run(suite.adapter(adapter))
+    print(suite.as_table(results))
+    if write_json:
+        write(Path(write_json), {name: asdict(result) for name, result in results.items()})
+    return int(any(result.passed is False for result in results.values()))
 
 
 def report(run: Positional[Path]) -> None:
