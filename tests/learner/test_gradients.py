@@ -211,6 +211,13 @@ def test_temperatures_that_cannot_be_trained_are_refused(temperatures: tuple[flo
         gradient(learner_for(small()), [made], PolicyGradient())
 
 
+def test_constrained_actions_are_refused_rather_than_trained_on_other_probabilities() -> None:
+    made = group([Script([Turn(1)], final=1.0), Script([Turn(1)])])
+    made.tree[made.episodes[0].actions[0]].allowed = ((1,), (2,))
+    with pytest.raises(ValueError, match="legal"):
+        gradient(learner_for(small()), [made], PolicyGradient())
+
+
 def test_a_batch_without_signal_changes_nothing() -> None:
     made = group([Script([Turn(4)], final=1.0), Script([Turn(3)], final=1.0)])
     loaded = small()
@@ -219,6 +226,18 @@ def test_a_batch_without_signal_changes_nothing() -> None:
     metrics = learner.update([made], table, dr_grpo()(table), PolicyGradient())
     assert metrics["trained_tokens"] == metrics["grad_norm"] == learner.optimizer.steps == 0
     assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())
+
+
+def test_metrics_are_means_over_the_tokens_that_were_scored() -> None:
+    """A group without signal is skipped, and pulls no mean towards 0."""
+    paid, idle = group([Script([Turn(4)], final=1.0), Script([Turn(3)])]), group([Script([Turn(5)]), Script([Turn(6)])], key="h")
+    _, alone = gradient(learner_for(small()), [paid], PolicyGradient())
+    _, both = gradient(learner_for(small()), [idle, paid], PolicyGradient())
+    assert both["trained_tokens"] == 7
+    for name in ("ratio", "entropy", "advantage", "mismatch_k3"):
+        assert both[name] == pytest.approx(alone[name], rel=1e-5), name
+    assert both["ratio"] == pytest.approx(1.0)
+    assert both["entropy"] == pytest.approx(float(branch_entropies(small(), [paid]).mean()), rel=1e-4)
 
 
 def test_divergence_from_the_reference_is_its_closed_form() -> None:

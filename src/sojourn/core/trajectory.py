@@ -44,7 +44,7 @@ class Span:
     turn: how many actions precede it on its path.  agent: who speaks, in multi-agent programs.
     reward: named terms paid for this action.  source: for a root, the span whose context it rewrites.
     anchor: the environment's state key before this action, where it has one.
-    allowed: for a constrained action, the token sequences that were legal; the learner restricts in the same way.
+    allowed: for a constrained action, the token sequences that were legal.
     """
 
     parent: int

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sojourn.core import EpisodeGroup
+from sojourn.core import EpisodeGroup, Span
 from sojourn.credit import Columns
 from sojourn.engine.attention import attach, using
 from sojourn.engine.local import windows_of
@@ -120,7 +120,7 @@ class Learner:
                 index = np.arange(start[row], start[row + 1])
                 tree = tree_of[int(columns.episode_S[row])]
                 parts.append((tree, int(columns.span_S[row]), np.where(needed_T[index], index, -1)))
-            result.append(Micro(build(parts), self._temperature([tree[span].temperature for tree, span, _ in parts])))
+            result.append(Micro(build(parts), _temperature([tree[span] for tree, span, _ in parts])))
         return result
 
     def inputs(self, micro: Micro, whole: LossInputs, objective: Objective) -> LossInputs:
@@ -207,10 +207,12 @@ class Learner:
         signal_E[episode_T[advantage_T != 0]] = True
         return signal_E[episode_T]
 
-    @staticmethod
-    def _temperature(temperatures: Sequence[float]) -> float:
-        if len(set(temperatures)) > 1 or 0 in temperatures:
-            raise ValueError(
-                f"trained spans were sampled at temperatures {sorted(set(temperatures))}: train on episodes of one temperature above 0"
-            )
-        return temperatures[0]
+
+def _temperature(spans: Sequence[Span]) -> float:
+    """The one temperature at which all these actions were sampled."""
+    found = {span.temperature for span in spans}
+    if len(found) > 1 or 0 in found:
+        raise ValueError(f"trained actions were sampled at temperatures {sorted(found)}: train on one temperature above 0")
+    if any(span.allowed is not None for span in spans):
+        raise ValueError("actions restricted to legal ones cannot be trained: the learner does not restrict its distribution yet")
+    return found.pop()
