@@ -26,7 +26,7 @@ class Config(TrainConfig):
     """Run folder.  An existing one is resumed."""
     steps: int = 14
     """Optimizer steps."""
-    max_minutes: float = 12.0
+    max_minutes: float = 10.0
     """Train no longer than this, so that a slow laptop is done in a quarter of an hour."""
     max_turns: int = 5
     """Level 3 needs up to five."""

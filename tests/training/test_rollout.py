@@ -57,7 +57,7 @@ class Troubled(Environment):
     async def _fail(self) -> None:
         if self.trouble == "infrastructure":
             raise InfrastructureError("the sandbox died")
-        if self.trouble == "crash":
+        if self.trouble in ("crash", "crash twice"):
             raise ZeroDivisionError("bug in the world")
         if self.trouble == "timeout of its own":
             raise TimeoutError("the web server")
@@ -66,7 +66,7 @@ class Troubled(Environment):
 
     async def close(self) -> None:
         type(self).open_worlds -= 1
-        if self.trouble == "crash in close":
+        if self.trouble in ("crash in close", "crash twice"):
             raise OSError("cannot remove the sandbox")
         if self.trouble == "hang in close":
             await asyncio.Event().wait()
@@ -101,6 +101,12 @@ def test_what_breaks_is_an_infrastructure_failure_that_says_what(trouble: str, s
     assert episode.stop is StopReason.FAILED
     assert [failure.kind for failure in episode.failures] == [FailureKind.INFRASTRUCTURE]
     assert said in episode.failures[0].message
+
+
+def test_a_world_that_also_breaks_when_closed_hides_nothing() -> None:
+    first, second = play(Task("t", {"trouble": "crash twice"})).failures
+    assert "bug in the world" in first.message
+    assert "cannot remove the sandbox" in second.message
 
 
 @pytest.mark.parametrize("trouble", ["hang", "hang in close"])
