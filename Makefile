@@ -4,9 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
-# PyPI's torch for Linux carries CUDA (gigabytes).  The CPU build is taken where pip knows one, else from PyTorch's own index.
+# PyPI's torch for Linux carries CUDA (gigabytes).  The CPU build is taken where pip knows one: give PyTorch's own index of CPU builds
+# in PIP_EXTRA_INDEX_URL if yours does not.
 TORCH := torch==2.13.0
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Compiled files are written when a module is first imported, not for all that was installed: minutes less.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,7 +30,7 @@ $(VENV)/.venv-ok:
 	@touch $@
 
 $(VENV)/.torch: $(VENV)/.venv-ok
-	@$(PIP) "$(TORCH)+cpu" 2>/dev/null || $(PIP) "$(TORCH)+cpu" --extra-index-url $(TORCH_INDEX) 2>/dev/null || $(PIP) "$(TORCH)"
+	@$(PIP) "$(TORCH)+cpu" 2>/dev/null || $(PIP) "$(TORCH)"
 	@touch $@
 
 $(VENV)/.base: $(VENV)/.torch pyproject.toml constraints.txt
