@@ -69,11 +69,13 @@ def load(name: str) -> Recipe:
     module = _import(path)
     config: Any = getattr(module, "Config", None)
     experiment: Any = getattr(module, "experiment", None)
-    if not (isinstance(config, type) and dataclasses.is_dataclass(config)) or not callable(experiment):
+    is_config = isinstance(config, type) and dataclasses.is_dataclass(config)
+    if not is_config or not callable(experiment):
         raise ValueError(
             f"{path} is no recipe: it needs a frozen dataclass `Config(TrainConfig)` and a function `experiment(config)`"
         )
-    return Recipe(path.stem if name.endswith(".py") else name, path, config, experiment)
+    known: type[TrainConfig] = config  # type: ignore[assignment, unused-ignore]
+    return Recipe(path.stem if name.endswith(".py") else name, path, known, experiment)
 
 
 def summary(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,4 +65,4 @@ def _begin(folder: RunFolder, config: TrainConfig, recipe: Path) -> None:
         (folder.path / "config.json").unlink(missing_ok=True)
     folder.write_config(asdict(config))
     if not copy.exists():
-        write_atomic(copy, lambda temporary: temporary.write_bytes(recipe.read_bytes()) and None)
+        write_atomic(copy, lambda temporary: shutil.copyfile(recipe, temporary))

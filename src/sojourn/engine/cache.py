@@ -149,8 +149,8 @@ class Cache:
         self.segments.append(segment)
         return segment
 
-    def claim(self, match: Match, share: int) -> Slot | None:
-        """A slot that holds the matched tokens, or None if all slots are busy.
+    def claim(self, match: Match, share: int) -> Slot:
+        """A slot that holds the matched tokens.  One must be idle.
 
         An idle slot that ends with the match goes on as it is; else the matching private keys and values are copied from wherever
         they are (busy or not: the past of a context never changes).  Segments shorter than `share` at the end of the chain become
@@ -162,8 +162,6 @@ class Cache:
             slot = source
         else:
             idle = [slot for slot in self.slots if not slot.busy]
-            if not idle:
-                return None
             slot = min(idle, key=lambda s: (s is source, s.length > 0, s.used, s.index))
             if source is not None:
                 self._copy(source, slot, match.length)

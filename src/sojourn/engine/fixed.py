@@ -36,4 +36,5 @@ class FixedPlan:
         keys[:, self.first : end], values[:, self.first : end] = key, value
         grouped = query.unflatten(0, (-1, self.group)).transpose(1, 2).flatten(1, 2)[None]
         out, _ = attend(grouped, keys[None, :, :end].contiguous(), values[None, :, :end].contiguous(), scale, self._bias[window])
-        return out[0].unflatten(1, (CHUNK, self.group)).transpose(0, 1).flatten(1, 2)
+        rows: Tensor = out[0].unflatten(1, (CHUNK, self.group))
+        return rows.transpose(0, 1).flatten(1, 2)

@@ -7,7 +7,7 @@ the plain one.  So on a CPU the head keeps a reordered copy of its weights, made
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 ROWS = 32
@@ -18,7 +18,7 @@ class Head:
     """Logits in float32 of hidden states (n, D), with the model's soft-capping of logits, if it has one."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self._layer = model.get_output_embeddings()
+        self._layer: nn.Linear = model.get_output_embeddings()
         self._softcap: float | None = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         weight = self._layer.weight
         self._reorders = weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
@@ -34,8 +34,10 @@ class Head:
 
     def _product(self, hidden: Tensor) -> Tensor:
         if not self._reorders:
-            return self._layer(hidden)
+            plain: Tensor = self._layer(hidden)
+            return plain
         ops = torch.ops.mkldnn
         if self._packed is None:
             self._packed = ops._reorder_linear_weight(self._layer.weight.detach(), ROWS)
-        return ops._linear_pointwise(hidden.contiguous(), self._packed, self._layer.bias, "none", [], "")
+        packed: Tensor = ops._linear_pointwise(hidden.contiguous(), self._packed, self._layer.bias, "none", [], "")
+        return packed

@@ -40,7 +40,7 @@ class _Request:
     tokens: list[int]
     params: SamplingParams
     future: asyncio.Future[Completion]
-    slot: Slot | None = None
+    slot: Slot = field(init=False)
     logprobs: list[float] = field(default_factory=list)
     text: str = ""
 
@@ -72,7 +72,7 @@ class LocalEngine:
         self.model = model
         self.tokenizer = tokenizer
         self.version = 0
-        self._max_context = min(max_context, config.max_position_embeddings)
+        self._max_context: int = min(max_context, config.max_position_embeddings)
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         dim = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -110,7 +110,7 @@ class LocalEngine:
         if len(tokens) > self._max_context:
             raise ContextFull(f"a context of {len(tokens)} tokens, the engine holds {self._max_context}")
         segment = Cache(self._cache.shape, 0, self._max_context).new_segment(tokens, None)
-        plan = EnginePlan(self._cache, [Piece(segment, 0, len(tokens), 0)], self._group, self._windows)
+        plan = EnginePlan(self._cache, [], [Piece(segment, 0, len(tokens), 0)], self._group, self._windows)
         logits = self._forward(plan, tokens.tolist(), range(len(tokens)), range(len(tokens) - 1))
         target = torch.from_numpy(tokens[1:])[:, None]
         scores = logits.log_softmax(-1).gather(1, target)[:, 0]
@@ -158,20 +158,23 @@ class LocalEngine:
 
     def _step(self) -> None:
         """Admit who fits, run one forward pass, sample a token for each running request."""
-        pieces, ids = [], []
+        ids: list[int] = []
+        filling: list[Piece[Segment]] = []
         for segment in self._admit():
-            pieces.append(Piece(segment, len(ids), len(segment), segment.start))
+            filling.append(Piece(segment, len(ids), len(segment), segment.start))
             ids += segment.path[segment.start :].tolist()
+        slots: list[Piece[Slot]] = []
         rows = []
         for request in self._running:
             slot, new = request.slot, request.tokens[request.slot.length :]
-            pieces.append(Piece(slot, len(ids), len(new), slot.length))
+            slots.append(Piece(slot, len(ids), len(new), slot.length))
             slot.extend(np.asarray(new))
             ids += new
             rows.append(len(ids) - 1)
             self._cache.reserve(slot.length - slot.start)
-        positions = [p for piece in pieces for p in range(piece.past, piece.past + piece.count)]
-        logits = self._forward(EnginePlan(self._cache, pieces, self._group, self._windows), ids, positions, rows)
+        positions = [position for f in filling for position in range(f.past, f.past + f.count)]
+        positions += [position for s in slots for position in range(s.past, s.past + s.count)]
+        logits = self._forward(EnginePlan(self._cache, slots, filling, self._group, self._windows), ids, positions, rows)
         if self._running:
             self._draw(list(self._running), logits)
 
@@ -215,7 +218,7 @@ class LocalEngine:
             longest = max(len(text.encode()) for text in request.params.stop)
             request.text = request.text[-longest:] + self._piece(token)
             if HALF in request.text:  # a character in several tokens
-                request.text = self.tokenizer.decode(request.sampled[-2 * longest :])
+                request.text = str(self.tokenizer.decode(request.sampled[-2 * longest :]))
             stop = stop or any(text in request.text for text in request.params.stop)
         if request.params.allowed is not None:
             stop = not self._legal(request)
@@ -242,7 +245,7 @@ class LocalEngine:
     def _piece(self, token: int) -> str:
         if token not in self._pieces:
             anchor = self.tokenizer.encode("a", add_special_tokens=False)  # SentencePiece drops a first space
-            self._pieces[token] = self.tokenizer.decode([*anchor, token]).removeprefix("a")
+            self._pieces[token] = str(self.tokenizer.decode([*anchor, token])).removeprefix("a")
         return self._pieces[token]
 
     def _admit(self) -> list[Segment]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,11 +22,14 @@ LONG = 48
 """A piece longer than this is attended alone: padding others to its length would cost more."""
 
 
+Owner = TypeVar("Owner", Slot, Segment)
+
+
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Generic[Owner]):
     """Tokens [first, first + count) of the flat row: positions [past, past + count) of `owner`."""
 
-    owner: Slot | Segment
+    owner: Owner
     first: int
     count: int
     past: int
@@ -50,18 +54,24 @@ class EnginePlan:
     """One step's attention over `cache` for `pieces`; `group` query heads share a key head; `windows` are the sliding windows that
     the model's layers use (None for full attention)."""
 
-    def __init__(self, cache: Cache, pieces: Sequence[Piece], group: int, windows: Sequence[int | None]) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        slots: Sequence[Piece[Slot]],
+        filling: Sequence[Piece[Segment]],
+        group: int,
+        windows: Sequence[int | None],
+    ) -> None:
         self.cache = cache
         self.group = group
         self.windows = windows
-        slots = [piece for piece in pieces if isinstance(piece.owner, Slot)]
-        self.alone = [p for p in pieces if isinstance(p.owner, Segment) or p.count > LONG]
+        self.filling = filling
+        self.long = [p for p in slots if p.count > LONG]
         short = [p for p in slots if p.count <= LONG]
         self.buckets = [
             self._bucket(chosen) for chosen in ([p for p in short if p.count == 1], [p for p in short if p.count > 1]) if chosen
         ]
         self.shared = self._shared(short)
-        self.filling = [p for p in pieces if isinstance(p.owner, Segment)]
         self.stored = torch.tensor([i for p in slots for i in range(p.first, p.first + p.count)], dtype=torch.long)
         self.store_slot = torch.tensor([p.owner.index for p in slots for _ in range(p.count)], dtype=torch.long)
         self.store_at = torch.tensor(
@@ -74,9 +84,23 @@ class EnginePlan:
         grouped = query.view(kv_heads, self.group, tokens, dim).permute(2, 0, 1, 3)
         out = torch.empty(tokens, kv_heads, self.group, dim, dtype=query.dtype)
         lse = torch.empty(tokens, kv_heads, self.group, dtype=torch.float32)
-        for piece in self.alone:
-            span = slice(piece.first, piece.first + piece.count)
-            out[span] = self._attend_alone(layer, piece, grouped[span], scale, window)
+        for filled in self.filling:
+            span, segment = slice(filled.first, filled.first + filled.count), filled.owner
+            past = [*chain(segment.parent), segment]
+            parts = [s.keys[layer] for s in past], [s.values[layer] for s in past]
+            out[span] = self._attend_alone(parts, filled.past, grouped[span], scale, window)
+        for piece in self.long:
+            span, slot, n = (
+                slice(piece.first, piece.first + piece.count),
+                piece.owner,
+                piece.past + piece.count - piece.owner.start,
+            )
+            past = chain(slot.base)
+            parts = (
+                [*(s.keys[layer] for s in past), self.cache.keys[layer, slot.index, :, :n]],
+                [*(s.values[layer] for s in past), self.cache.values[layer, slot.index, :, :n]],
+            )
+            out[span] = self._attend_alone(parts, piece.past, grouped[span], scale, window)
         for bucket in self.buckets:
             part = self._attend_private(layer, bucket, grouped, scale, window)
             if len(bucket.flat) == tokens:
@@ -103,22 +127,18 @@ class EnginePlan:
                 new = new if whole else new[:, self.stored]
                 buffer[layer][self.store_slot, :, self.store_at] = new.transpose(0, 1)
 
-    def _attend_alone(self, layer: int, piece: Piece, query: Tensor, scale: float, window: int | None) -> Tensor:
-        """A long piece or a segment: over its whole past, query (n, kv_heads, group, d)."""
-        owner, end = piece.owner, piece.past + piece.count
-        if isinstance(owner, Slot):
-            past, n = chain(owner.base), end - owner.start
-            last = (self.cache.keys[layer, owner.index, :, :n], self.cache.values[layer, owner.index, :, :n])
-        else:
-            past, last = chain(owner.parent), (owner.keys[layer], owner.values[layer])
-        keys = torch.cat([s.keys[layer] for s in past] + [last[0]], 1)[None]
-        values = torch.cat([s.values[layer] for s in past] + [last[1]], 1)[None]
-        position = torch.arange(piece.past, end)
-        visible = may_see(position[:, None], torch.arange(end)[None], window)
-        bias = bias_of(visible.repeat_interleave(self.group, 0), query.dtype)[None, None]
+    def _attend_alone(
+        self, parts: tuple[list[Tensor], list[Tensor]], past: int, query: Tensor, scale: float, window: int | None
+    ) -> Tensor:
+        """A long piece or a segment: query (n, kv_heads, group, d) at positions from `past` on, over all keys and values up to
+        its end, given in parts."""
         n, kv_heads, group, dim = query.shape
+        position = torch.arange(past, past + n)
+        visible = may_see(position[:, None], torch.arange(past + n)[None], window)
+        bias = bias_of(visible.repeat_interleave(self.group, 0), query.dtype)[None, None]
         flat = query.permute(1, 0, 2, 3).reshape(1, kv_heads, n * group, dim)
-        return attend(flat, keys, values, scale, bias)[0].view(kv_heads, n, group, dim).permute(1, 0, 2, 3)
+        out, _ = attend(flat, torch.cat(parts[0], 1)[None], torch.cat(parts[1], 1)[None], scale, bias)
+        return out.view(kv_heads, n, group, dim).permute(1, 0, 2, 3)
 
     def _attend_private(
         self, layer: int, bucket: _Bucket, grouped: Tensor, scale: float, window: int | None
@@ -149,7 +169,7 @@ class EnginePlan:
             lse = lse.masked_fill(bias[1], -torch.inf)
         return out.view(kv_heads, n, group, dim).permute(1, 0, 2, 3), lse.view(kv_heads, n, group).permute(1, 0, 2)
 
-    def _bucket(self, pieces: Sequence[Piece]) -> _Bucket:
+    def _bucket(self, pieces: Sequence[Piece[Slot]]) -> _Bucket:
         highest = max(p.owner.index for p in pieces) + 1
         width = max(p.count for p in pieces)
         dense = width == 1 and 2 * len(pieces) >= highest
@@ -158,7 +178,9 @@ class EnginePlan:
         length = max(p.past + p.count - p.owner.start for p in pieces)
         start = torch.zeros(len(slots), dtype=torch.long)
         position = torch.zeros(len(slots), width, dtype=torch.long)  # idle rows and padding see position 0 only
-        flat, row, column = [], [], []
+        flat: list[int] = []
+        row: list[int] = []
+        column: list[int] = []
         for p in pieces:
             r = row_of[p.owner.index]
             start[r] = p.owner.start
@@ -171,12 +193,12 @@ class EnginePlan:
         for window in self.windows:
             visible = may_see(position[:, :, None], start[:, None, None] + torch.arange(length), window)
             biases[window] = bias_of(visible.repeat_interleave(self.group, 1), self.cache.shape.dtype)[:, None]
-        index = torch.tensor([flat, row, column])
-        return _Bucket(torch.tensor(slots), dense, width, length, *index, biases)
+        places = torch.tensor([flat, row, column])
+        return _Bucket(torch.tensor(slots), dense, width, length, places[0], places[1], places[2], biases)
 
-    def _shared(self, pieces: Sequence[Piece]) -> list[tuple[Segment, Tensor, dict[int | None, tuple[Tensor, Tensor]]]]:
+    def _shared(self, pieces: Sequence[Piece[Slot]]) -> list[tuple[Segment, Tensor, dict[int | None, tuple[Tensor, Tensor]]]]:
         """For each shared segment: the flat tokens that see it, and for windows that cut it, the bias and which rows it empties."""
-        users: dict[int, list[Piece]] = defaultdict(list)
+        users: dict[int, list[Piece[Slot]]] = defaultdict(list)
         segments: dict[int, Segment] = {}
         for piece in pieces:
             for segment in chain(piece.owner.base):
@@ -186,7 +208,7 @@ class EnginePlan:
         for key, segment in segments.items():
             flat = torch.tensor([i for p in users[key] for i in range(p.first, p.first + p.count)])
             position = torch.tensor([i for p in users[key] for i in range(p.past, p.past + p.count)])
-            biases = {}
+            biases: dict[int | None, tuple[Tensor, Tensor]] = {}
             for window in self.windows:
                 if window is not None and int(position.max()) - window >= segment.start:
                     keys = torch.arange(segment.start, len(segment.path))

@@ -122,7 +122,7 @@ class _TreeAttention(torch.autograd.Function):
         return out.flatten(0, 1).transpose(0, 1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
         group, scale = ctx.group, ctx.scale
         grouped = query.unflatten(0, (-1, group))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,7 +131,7 @@ class Learner:
         logp, entropy = self.score(micro)
         wanted = self.reference is not None and getattr(objective, "kl", None) is not None
         ref = self.score(micro, self.reference)[0] if wanted else None
-        part = {
+        part: dict[str, Any] = {
             field.name: value[row] if isinstance(value := getattr(whole, field.name), torch.Tensor) else value
             for field in fields(whole)
         }
@@ -190,11 +191,13 @@ class Learner:
     def _from_reference(self, groups: Sequence[EpisodeGroup], columns: Columns, trained_T: NDArray[np.bool_]) -> float:
         """How far the sampling policy is from the reference: k3 in nats a token, over the first episode of each group.
         [Schulman 2020]"""
+        sampled_T = columns.logp_T
+        assert sampled_T is not None, "the engine reports log-probabilities"
         first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups])
         logs = []
         for micro in self.cut(groups, columns, trained_T & first_E[columns.episode_S[columns.row_T]]):
             ref = self.score(micro, self.reference)[0].double().numpy()
-            logs.append(ref - columns.logp_T[micro.batch.row])
+            logs.append(ref - sampled_T[micro.batch.row])
         log = np.concatenate([*logs, np.zeros(0)])
         return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
 

@@ -31,7 +31,7 @@ class DiskFullError(OSError):
         )
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file (or a folder) under a temporary name, then rename it to `path`.
 
     An existing file is replaced in one step; an existing folder is not (give each version of it its own name).  When `write` fails

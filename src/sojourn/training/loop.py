@@ -75,14 +75,15 @@ class Trainer:
         after_sampling = time.monotonic()
         table = columns(groups, trained=(ACTOR,))
         advantage_T = experiment.credit(table)
-        metrics = self.learner.update(groups, table, advantage_T, experiment.objective)
+        learned = self.learner.update(groups, table, advantage_T, experiment.objective)
         self.step += 1
         self.engine.update(self.step)
         outcomes = [outcome for group in groups if (outcome := _outcome(group)) is not None]
         if experiment is self.experiment:  # what the oracle solves says nothing about the policy
             experiment.curriculum.observe(outcomes)
         finished = time.monotonic()
-        metrics |= {
+        metrics: dict[str, Any] = {
+            **learned,
             "step": self.step,
             **_statistics(groups),
             "zero_signal": float(np.mean([o.zero_signal for o in outcomes])),
@@ -201,7 +202,7 @@ class Run:
             to_row(
                 episode,
                 group.key,
-                self.trainer.tokenizer.decode,
+                lambda tokens: str(self.trainer.tokenizer.decode(list(tokens))),
                 advantages[index] if advantages else None,
                 phase=phase,
                 step=step,

@@ -41,7 +41,8 @@ def prepare(
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(os.cpu_count() or 1)
     found = loaded or load(config.model)
-    model = found.model.to(precision(config.dtype))
+    model = found.model
+    model.to(dtype=precision(config.dtype))  # type: ignore[arg-type, call-arg, unused-ignore]
     reference = copy.deepcopy(model).requires_grad_(False) if experiment.kl_reference else None
     if config.lora_rank:
         add_adapters(model, config.lora_rank, config.seed)
