@@ -221,16 +221,15 @@ def train(config: TrainConfig, experiment: Experiment) -> dict[str, Any]:
     from sojourn.viewer.report import write_report
 
     folder = RunFolder(Path(config.run))
-    folder.write_config(asdict(config))
     with folder, Progress(config.steps, title=folder.path.name) as progress:
         progress.log(f"loading {config.model}")
         trainer = Trainer(config, experiment)
+        folder.write_config(asdict(config))
         run = Run(trainer, folder, progress)
         run.resume()
         setup.check_contract(trainer)
         summary = asyncio.run(run.go())
-        report = write_report(folder)
-        progress.log(f"report: {report}")
+        write_report(folder)
     return summary
 
 
