@@ -47,7 +47,6 @@ class Trainer:
         self.learner = Learner(self.model, config.optimizer, token_budget=config.token_budget, reference=reference)
         self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
         self.step = 0
-        self.seconds = 0.0
 
     def rollout(self, **sampling: Any) -> Rollout:
         """How this run plays episodes; `sampling` overrides sampling parameters."""
