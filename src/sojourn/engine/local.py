@@ -19,7 +19,7 @@ from sojourn.core import ContextFull, Floats, InfrastructureError, Ints
 from sojourn.engine.attention import Plan, attach, using
 from sojourn.engine.cache import Cache, Segment, Shape, Slot, common_prefix
 from sojourn.engine.fixed import CHUNK, FixedPlan
-from sojourn.engine.head import Head
+from sojourn.engine.packed import PackedLinears
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.sampling import restrict, sample, uniform
@@ -77,7 +77,8 @@ class LocalEngine:
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         shape = Shape(config.num_hidden_layers, kv_heads, dim, model.dtype, model.device)
-        self._head = Head(model)
+        self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        self._packed = PackedLinears(model)
         self._cache = Cache(shape, max_batch, -(-self._max_context // CHUNK) * CHUNK)
         self._deterministic = deterministic
         self._group = heads // kv_heads
@@ -119,7 +120,7 @@ class LocalEngine:
     def update(self, version: int) -> None:
         """The shared weights have changed: what was computed with the old ones is forgotten."""
         self.version = version
-        self._head.forget()
+        self._packed.forget()
         self._cache.clear()
 
     async def _run(self) -> None:
@@ -201,13 +202,14 @@ class LocalEngine:
     def _forward(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
         """Logits (len(rows), V) in float32 of the flat tokens `rows`."""
         self.computed_tokens += len(ids)
-        with using(plan), torch.no_grad():
+        with using(plan), self._packed.installed(), torch.no_grad():
             output = self.model.base_model(
                 input_ids=torch.tensor([list(ids)], device=self.model.device),
                 position_ids=torch.tensor([list(positions)], device=self.model.device),
                 use_cache=False,
             )
-            return self._head(output.last_hidden_state[0, list(rows)])
+            logits: torch.Tensor = self.model.get_output_embeddings()(output.last_hidden_state[0, list(rows)]).float()
+        return logits.div_(self._softcap).tanh_().mul_(self._softcap) if self._softcap else logits
 
     def _append(self, request: _Request, token: int, logprob: float) -> None:
         request.tokens.append(token)
