@@ -18,7 +18,17 @@ from sojourn.core import EpisodeGroup, Kind, Span
 from sojourn.credit import Columns, columns, dr_grpo
 from sojourn.learner import Learner, OptimizerConfig
 from sojourn.models import LoadedModel
-from sojourn.objectives import Aggregation, Denominators, Kl, LossInputs, Objective, PolicyGradient
+from sojourn.objectives import (
+    Aggregation,
+    Denominators,
+    GeometricMean,
+    Importance,
+    Kimi,
+    Kl,
+    LossInputs,
+    Objective,
+    PolicyGradient,
+)
 
 GROUPS = [
     group([Script([Turn(5), Turn(3)], final=1.0), Script([Turn(4, reward=0.5)]), Script([Turn(6), Turn(2)])], key="a"),
@@ -46,13 +56,13 @@ def learner_for(loaded: LoadedModel, **settings: Any) -> Learner:
 
 
 def gradient(
-    learner: Learner, groups: Sequence[EpisodeGroup], objective: Objective
+    learner: Learner, groups: Sequence[EpisodeGroup], objective: Objective, advantage_T: NDArray[np.float64] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The gradient that the optimizer would be given, and the metrics."""
     table = columns(groups)
     learner.model.zero_grad()
     learner.optimizer.step = lambda: 0.0  # type: ignore[method-assign]
-    metrics = learner.update(groups, table, dr_grpo()(table), objective)
+    metrics = learner.update(groups, table, dr_grpo()(table) if advantage_T is None else advantage_T, objective)
     return {name: p.grad.clone() for name, p in learner.model.named_parameters() if p.grad is not None}, metrics
 
 
@@ -164,10 +174,37 @@ def test_micro_batches_keep_within_the_budget_and_take_every_episode_once() -> N
     assert any(len(m.batch) > 40 for m in micros), "the test wants an episode that is larger than the budget"
 
 
+REACHES = {
+    "token": PolicyGradient(corrections=(Importance(high=1.01),)),
+    "turn": PolicyGradient(granularity="turn"),
+    "sequence": PolicyGradient(granularity="sequence", aggregation=Aggregation(over="sequences")),
+    "sequence by correction": PolicyGradient(corrections=(Importance(level="sequence", high=1.01),)),
+    "sequence by geometric mean": PolicyGradient(granularity="token", trust_region=GeometricMean()),
+    "everything": PolicyGradient(trust_region=Kimi(), centre="behaviour"),
+}
+
+
+@pytest.mark.parametrize("name", REACHES)
+def test_what_no_advantage_reaches_costs_nothing_and_changes_nothing(name: str) -> None:
+    """Advantages of single tokens, most of them 0, against every branch computed whole."""
+    reference, objective = small(), REACHES[name]
+    near_policy(reference, GROUPS)
+    table = columns(GROUPS)
+    random = np.random.default_rng(4)
+    advantage_T = random.normal(size=len(table.row_T)) * (random.random(len(table.row_T)) < 0.1)
+    expected = branch_gradient(reference, GROUPS, objective, table, advantage_T)
+    got, metrics = gradient(learner_for(small(), token_budget=60), GROUPS, objective, advantage_T)
+    assert_same(got, expected)
+    trained_T = table.valid_E[table.episode_S[table.row_T]]
+    reached = {"token": np.arange(len(advantage_T)), "turn": table.row_T, "sequence": table.episode_S[table.row_T]}
+    unit_T = reached.get(name.split()[0], np.zeros_like(table.row_T))
+    assert metrics["trained_tokens"] == (trained_T & np.isin(unit_T, unit_T[advantage_T != 0])).sum()
+
+
 def test_shared_tokens_are_computed_once_over_all_episodes() -> None:
     learner, table = learner_for(small()), columns(GROUPS)
     (micro,) = learner.cut(GROUPS, table, np.ones(len(table.row_T), bool))
-    assert len(micro.batch) == unique_prefixes([path for each in GROUPS for path in paths_of(each)])
+    assert len(micro.batch) == unique_prefixes([path[:-1] for each in GROUPS for path in paths_of(each)])
 
 
 def test_what_the_world_said_is_never_trained() -> None:

@@ -48,7 +48,7 @@ def pack(made: EpisodeGroup) -> tuple[TreeBatch, list[tuple[int, ...]]]:
 def test_every_beginning_is_one_token_that_sees_exactly_its_own_past(made: EpisodeGroup, ids: int) -> None:
     batch, paths = pack(few_ids(made, ids))
     seen = [tuple(batch.token[row].tolist()) for row in batch.visible()]
-    beginnings = {path[: n + 1] for path in paths for n in range(len(path))}
+    beginnings = {path[: n + 1] for path in paths for n in range(len(path) - 1)}  # the last token predicts nothing
     assert Counter(seen) == Counter(beginnings)
     assert batch.position.tolist() == [len(path) - 1 for path in seen]
 
@@ -73,6 +73,7 @@ def test_tokens_that_are_not_trained_are_context_only() -> None:
     batch = build([(tree, action, np.array([-1, 40, -1]))])
     assert (batch.row.tolist(), batch.target.tolist()) == ([40], [8])
     assert batch.token[batch.query].tolist() == [7]
+    assert batch.token.tolist() == [5, 6, 7], "what follows the last trained token is not computed"
 
 
 def test_two_groups_with_one_system_prompt_share_it() -> None:
@@ -82,7 +83,7 @@ def test_two_groups_with_one_system_prompt_share_it() -> None:
         root = each.add(Span(ROOT, np.array([1, 2, 3, 10 + number]), Kind.OBSERVATION))
         action = each.add(Span(root, np.array([7]), Kind.ACTION))
         parts.append((each, action, np.array([number])))
-    assert len(build(parts)) == 3 + 2 + 2
+    assert len(build(parts)) == 3 + 2
 
 
 def random_ends(parents: list[int]) -> NDArray[np.int64]:

@@ -53,12 +53,13 @@ def build(parts: Iterable[tuple[TrajectoryTree, int, Positions]]) -> TreeBatch:
     query, target, row = [], [], []
     for tree, span, rows in parts:
         node = trie.insert(tree.tokens(tree[span].parent), -1)
-        for token, index in zip(tree[span].tokens.tolist(), rows.tolist(), strict=True):
-            if index >= 0:
-                query.append(node)
-                target.append(token)
-                row.append(index)
-            node = trie.insert([token], node)
+        tokens, wanted = tree[span].tokens.tolist(), np.flatnonzero(rows >= 0).tolist()
+        done = 0
+        for at in wanted:  # what comes after the last of them is not needed
+            node, done = trie.insert(tokens[done:at], node), at
+            query.append(node)
+            target.append(tokens[at])
+            row.append(int(rows[at]))
     order, position, end = trie.depth_first()
     where = np.empty(len(order), np.int64)
     where[order] = np.arange(len(order))

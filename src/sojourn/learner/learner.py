@@ -69,8 +69,8 @@ class Learner:
     ) -> dict[str, float]:
         """One optimizer step.  `columns` and `advantage_T` are those of `groups`.
 
-        Returns the objective's metrics as means over the tokens that were scored (episodes without advantage need no pass), the
-        `loss`, and costs.  Without anything to train the weights stay as they are.
+        Returns the objective's metrics as means over the tokens that were scored (those that no advantage reaches need no pass),
+        the `loss`, and costs.  Without anything to train the weights stay as they are.
         """
         trained_T = (columns.trained_S & columns.valid_E[columns.episode_S])[columns.row_T]
         whole = self._prepared(columns, advantage_T, trained_T, objective)
@@ -202,13 +202,16 @@ class Learner:
         return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
 
     def _matters(self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective) -> NDArray[np.bool_]:
-        """Tokens of episodes that the loss depends on: those with any advantage, where the objective is silent without."""
-        if not getattr(objective, "silent_without_advantage", False):
+        """Tokens that the loss depends on: those that an advantage reaches."""
+        reach = getattr(objective, "reach", None)
+        if reach is None:
             return np.ones(len(advantage_T), bool)
-        episode_T = columns.episode_S[columns.row_T]
-        signal_E = np.zeros(len(columns.group_E), bool)
-        signal_E[episode_T[advantage_T != 0]] = True
-        return signal_E[episode_T]
+        unit_T = {
+            "token": np.arange(len(advantage_T)),
+            "turn": columns.row_T,
+            "sequence": columns.episode_S[columns.row_T],
+        }[reach]
+        return np.isin(unit_T, unit_T[advantage_T != 0])
 
 
 def _temperature(spans: Sequence[Span]) -> float:

@@ -14,7 +14,7 @@ rejects long answers; prefer the mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,11 +23,17 @@ from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import LIMIT, segment_mean, segment_sum
 
 
+Level: TypeAlias = Literal["token", "sequence", "product"]
+
+
 class Correction(Protocol):
-    """`correction(inputs) -> weight_T`, detached.  `weighs` is True if it multiplies by rho."""
+    """`correction(inputs) -> weight_T`, detached.  `weighs` is True if it multiplies by rho; `level` is the tokens that one
+    weight reads: "token" if it is that token alone."""
 
     @property
     def weighs(self) -> bool: ...
+    @property
+    def level(self) -> Level: ...
 
     def __call__(self, inputs: LossInputs) -> Tensor: ...
 
@@ -42,7 +48,7 @@ class Importance:
     """Lower bound."""
     high: float = 2.0
     """Upper bound; raising it lowers bias and raises variance."""
-    level: Literal["token", "sequence", "product"] = "token"
+    level: Level = "token"
     """Over what rho is taken; "sequence" is the geometric mean."""
 
     def __post_init__(self) -> None:
@@ -75,6 +81,7 @@ class NegativeSequenceMask:
     delta: float = 0.5
     """In nats for each token."""
     weighs: ClassVar[bool] = False
+    level: ClassVar[Level] = "sequence"
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         left = segment_mean((inputs.behaviour_logp - inputs.logp).detach(), inputs.sequence) > self.delta
@@ -88,6 +95,7 @@ class SecondMoment:
     tau: float = 0.04
     """Bound on mean (log rho)^2."""
     weighs: ClassVar[bool] = False
+    level: ClassVar[Level] = "token"
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
         square = (inputs.old_logp - inputs.behaviour_logp).detach().square()

@@ -9,6 +9,7 @@ reference, H_t entropy.  A published algorithm is a choice of each (`sojourn.obj
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
@@ -18,7 +19,11 @@ from sojourn.objectives.correction import Correction
 from sojourn.objectives.inputs import LossInputs, Metrics
 from sojourn.objectives.kl import Kl
 from sojourn.objectives.ratio import Centre, Granularity, log_ratio
+from sojourn.objectives.smooth import GeometricMean
 from sojourn.objectives.trust_region import Clip, TrustRegion, Unclipped
+from sojourn.objectives.weighted import Kimi
+
+Reach: TypeAlias = Literal["token", "turn", "sequence"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +59,16 @@ class PolicyGradient:
             raise ValueError(f"granularity 'none' has no ratio for {name} to bound; use Unclipped(), or another granularity")
 
     @property
-    def silent_without_advantage(self) -> bool:
-        """True if an episode whose advantages are all 0 adds nothing to the loss, so that a learner may skip it."""
-        return self.kl is None and not self.entropy and not isinstance(self.trust_region, BatchRule)
+    def reach(self) -> Reach | None:
+        """How far an advantage works.  Where a token's turn (its sequence; the token itself) holds no advantage, the token adds
+        nothing to the loss and a learner may skip it.  None if other terms act on every token."""
+        if self.kl is not None or self.entropy or isinstance(self.trust_region, BatchRule | Kimi):
+            return None
+        if isinstance(self.trust_region, GeometricMean) or any(correction.level != "token" for correction in self.corrections):
+            return "sequence"
+        if self.granularity == "turn":
+            return "turn"
+        return "token" if self.granularity in ("token", "none") else "sequence"
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
         """Let the parts that look at the whole batch do so.  Call once, on the whole batch, before taking micro-batches."""

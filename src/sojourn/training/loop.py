@@ -243,6 +243,7 @@ def _statistics(groups: Sequence[EpisodeGroup]) -> dict[str, float]:
     """Means over the valid episodes of a step, and what became of the others."""
     episodes = [episode for group in groups for episode in group.valid]
     everyone = [episode for group in groups for episode in group.episodes]
+    logprobs = [episode.tree[span].logprobs for episode in episodes for span in episode.actions]
     result = {
         "episodes": float(len(episodes)),
         "failed": float(len(everyone) - len(episodes)),
@@ -252,6 +253,8 @@ def _statistics(groups: Sequence[EpisodeGroup]) -> dict[str, float]:
         "tool_calls": float(np.mean([e.info.get("tool_calls", 0) for e in episodes])),
         "length": float(np.mean([_sampled(e) for e in episodes])),
         "action_tokens": float(sum(_sampled(e) for e in everyone)),
+        # the mean surprise of all sampled tokens; the learner's own entropy is of the tokens that it had to score
+        "entropy": -float(np.mean(np.concatenate([part for part in logprobs if part is not None]))),
     }
     by_level: dict[str, list[Episode]] = defaultdict(list)
     for episode in episodes:
