@@ -28,6 +28,7 @@ from sojourn.objectives import (
     LossInputs,
     Objective,
     PolicyGradient,
+    Unclipped,
 )
 
 GROUPS = [
@@ -248,11 +249,36 @@ def test_temperatures_that_cannot_be_trained_are_refused(temperatures: tuple[flo
         gradient(learner_for(small()), [made], PolicyGradient())
 
 
-def test_constrained_actions_are_refused_rather_than_trained_on_other_probabilities() -> None:
-    made = group([Script([Turn(1)], final=1.0), Script([Turn(1)])])
-    made.tree[made.episodes[0].actions[0]].allowed = ((1,), (2,))
-    with pytest.raises(ValueError, match="legal"):
-        gradient(learner_for(small()), [made], PolicyGradient())
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_actions_among_legal_ones_are_trained_on_the_distribution_that_was_sampled(architecture: str) -> None:
+    """Against full logits with what is illegal masked; the same beginning is legal in one span and free in another."""
+    made = group([Script([Turn(3), Turn(2)], final=1.0), Script([Turn(2)]), Script([Turn(3)])])
+    for episode, others in zip(made.episodes, [((1, 2, 3), (90, 91)), ((5,),)], strict=False):
+        span = made.tree[episode.actions[0]]
+        own = span.tokens.tolist()
+        span.allowed = (tuple(own), *others, (own[0], 93, 94))
+    expected, loss = small(architecture), []
+    for episode in made.episodes:
+        for each in episode.actions:
+            span, path = made.tree[each], torch.from_numpy(made.tree.tokens(each))
+            for i, token in enumerate(span.tokens.tolist()):
+                logits = expected.model(path[None]).logits[0, len(path) - len(span.tokens) - 1 + i] / 0.7
+                if span.allowed is not None:
+                    mask = torch.full_like(logits, -torch.inf)
+                    mask[[option[i] for option in span.allowed if option[:i] == tuple(span.tokens[:i]) and len(option) > i]] = 0
+                    logits = logits + mask
+                loss.append(logits.log_softmax(-1)[token])
+            span.temperature = 0.7
+    weights = torch.arange(1.0, 1 + len(loss)) / len(loss)
+    (-(weights * torch.stack(loss)).sum() / len(loss)).backward()
+    got, metrics = gradient(
+        learner_for(small(architecture)),
+        [made],
+        PolicyGradient(granularity="none", trust_region=Unclipped()),
+        weights.double().numpy(),
+    )
+    assert_same(got, {name: p.grad for name, p in expected.model.named_parameters() if p.grad is not None})
+    assert metrics["loss"] == pytest.approx(-float((weights * torch.stack(loss)).sum().detach()) / len(loss), rel=1e-4)
 
 
 def test_a_batch_without_signal_changes_nothing() -> None:

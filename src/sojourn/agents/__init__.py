@@ -1,6 +1,7 @@
 """Agent programs: ordinary async functions of a session."""
 
+from sojourn.agents.choose import choose
 from sojourn.agents.oracle import demonstrate
 from sojourn.agents.react import react
 
-__all__ = ["demonstrate", "react"]
+__all__ = ["choose", "demonstrate", "react"]

@@ -22,7 +22,7 @@ from sojourn.engine.fixed import CHUNK, FixedPlan
 from sojourn.engine.packed import PackedLinears
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
-from sojourn.engine.sampling import restrict, sample, uniform
+from sojourn.engine.sampling import legal_next, restrict, sample, uniform
 
 COMPUTE_ONCE = 4
 """A beginning of at least this many tokens that waiting requests have in common is computed once."""
@@ -238,11 +238,7 @@ class LocalEngine:
                 )
 
     def _legal(self, request: _Request) -> list[int] | None:
-        """Ids that continue one of the allowed sequences; empty when one is complete."""
-        if request.params.allowed is None:
-            return None
-        done = request.sampled
-        return sorted({s[len(done)] for s in request.params.allowed if len(s) > len(done) and list(s[: len(done)]) == done})
+        return None if request.params.allowed is None else legal_next(request.params.allowed, request.sampled)
 
     def _piece(self, token: int) -> str:
         if token not in self._pieces:

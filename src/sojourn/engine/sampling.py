@@ -28,6 +28,16 @@ def uniform(seed: int, index: int) -> float:
     return ((z ^ (z >> 31)) >> 11) / (1 << 53)
 
 
+def legal_next(allowed: Sequence[Sequence[int]], done: Sequence[int]) -> list[int]:
+    """Ids that continue one of the `allowed` sequences after `done`; empty when one is complete.
+
+    >>> legal_next([(1, 2), (1, 3, 4), (5,)], [1])
+    [2, 3]
+    """
+    n = len(done)
+    return sorted({option[n] for option in allowed if len(option) > n and list(option[:n]) == list(done)})
+
+
 def restrict(logits: Tensor, params: Sequence[SamplingParams], legal: Sequence[Sequence[int] | None] | None = None) -> Tensor:
     """Turn logits (B, V), in place, into those of the distributions that are sampled: constraint, temperature, then top-k, min-p
     and top-p, each over what the one before left.  Temperature 0 is greedy: the likeliest token gets all the mass.

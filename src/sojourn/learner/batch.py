@@ -8,13 +8,14 @@ a place in the trie.  Several entries may share a place; their losses add up, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sojourn.core import Ints, TrajectoryTree
+from sojourn.engine.sampling import legal_next
 
 Positions = NDArray[np.int64]
 
@@ -26,6 +27,7 @@ class TreeBatch:
     token, position, end: (N,).  position is the depth in the tree.
     query: (T,), the flat index of the token whose logits predict the entry.  target: (T,), the id that was sampled.
     row: (T,), the index of the entry in the caller's numbering.
+    legal: of entries that were restricted when they were sampled, the ids that were legal.
     """
 
     token: Ints
@@ -34,6 +36,7 @@ class TreeBatch:
     query: Positions
     target: Ints
     row: Positions
+    legal: Mapping[int, Ints]
 
     def __len__(self) -> int:
         return len(self.token)
@@ -50,13 +53,18 @@ def build(parts: Iterable[tuple[TrajectoryTree, int, Positions]]) -> TreeBatch:
     parts: (tree, id of a trained span, row of each of its tokens or -1 for a token that is not trained).
     """
     trie = Trie()
-    query, target, row = [], [], []
+    query: list[int] = []
+    target: list[int] = []
+    row: list[int] = []
+    legal: dict[int, Ints] = {}
     for tree, span, rows in parts:
         node = trie.insert(tree.tokens(tree[span].parent), -1)
         tokens, wanted = tree[span].tokens.tolist(), np.flatnonzero(rows >= 0).tolist()
         done = 0
         for at in wanted:  # what comes after the last of them is not needed
             node, done = trie.insert(tokens[done:at], node), at
+            if (allowed := tree[span].allowed) is not None:
+                legal[len(row)] = np.asarray(legal_next(allowed, tokens[:at]), np.int64)
             query.append(node)
             target.append(tokens[at])
             row.append(int(rows[at]))
@@ -70,6 +78,7 @@ def build(parts: Iterable[tuple[TrajectoryTree, int, Positions]]) -> TreeBatch:
         where[np.asarray(query, np.int64)],
         np.asarray(target, np.int64),
         np.asarray(row, np.int64),
+        legal,
     )
 
 

@@ -5,10 +5,13 @@ The head runs on the places that predict trained tokens, in chunks; the backward
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from sojourn.core import Ints
 
 CHUNK = 128
 """Places whose logits are held at once."""
@@ -25,6 +28,31 @@ def log_probabilities(
     order = torch.argsort(place, stable=True)
     logp, entropy = _Head.apply(hidden, weight, place[order], target[order], temperature, softcap)
     return logp[torch.argsort(order)], entropy[place]
+
+
+def legal_log_probabilities(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    legal: Sequence[Ints],
+    *,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The same of tokens that were sampled among `legal` ids only; the head's other rows are not touched.
+
+    hidden: (T, D), one row an entry.  target: (T,), each among its own `legal` ids.
+    """
+    width = max(map(len, legal))
+    ids = torch.tensor([[*row, *[row[0]] * (width - len(row))] for row in legal], device=hidden.device)
+    filler = torch.arange(width)[None] >= torch.tensor([len(row) for row in legal])[:, None]
+    logits = torch.einsum("td,twd->tw", hidden, weight[ids]).float()
+    if softcap:
+        logits = (logits / softcap).tanh() * softcap
+    logps = (logits / temperature).masked_fill(filler.to(hidden.device), -torch.inf).log_softmax(-1)
+    at = (ids == target[:, None]).int().argmax(-1, keepdim=True)
+    known = logps.masked_fill(filler.to(hidden.device), 0.0)
+    return logps.gather(1, at)[:, 0], -(logps.exp() * known).sum(-1)
 
 
 class _Head(torch.autograd.Function):

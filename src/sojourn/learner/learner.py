@@ -25,7 +25,7 @@ from sojourn.engine.attention import attach, using
 from sojourn.engine.local import windows_of
 from sojourn.learner.attention import TreePlan
 from sojourn.learner.batch import TreeBatch, Trie, build
-from sojourn.learner.head import log_probabilities
+from sojourn.learner.head import legal_log_probabilities, log_probabilities
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Objective
 from sojourn.objectives.batch_rules import BatchRule
@@ -143,21 +143,42 @@ class Learner:
         batch, config = micro.batch, model.config.get_text_config()
         kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         plan = TreePlan(batch, config.num_attention_heads // kv_heads, windows_of(model), model.dtype)
-        place, where = np.unique(batch.query, return_inverse=True)
         with torch.no_grad() if frozen else nullcontext(), using(plan):
             hidden = model.base_model(
                 input_ids=torch.from_numpy(batch.token)[None],
                 position_ids=torch.from_numpy(batch.position)[None],
                 use_cache=False,
             ).last_hidden_state[0]
-            return log_probabilities(
-                hidden[torch.from_numpy(place)],
-                model.get_output_embeddings().weight,
-                torch.from_numpy(where),
-                torch.from_numpy(batch.target),
-                temperature=micro.temperature,
-                softcap=getattr(config, "final_logit_softcapping", None),
-            )
+            return self._log_probabilities(hidden, micro, model)
+
+    def _log_probabilities(self, hidden: Tensor, micro: Micro, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
+        """Of each entry, under the distribution that was sampled: of all tokens, or of the legal ones."""
+        batch, weight = micro.batch, model.get_output_embeddings().weight
+        softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        target = torch.from_numpy(batch.target)
+        free = np.setdiff1d(np.arange(len(batch.row)), list(batch.legal))
+        place, where = np.unique(batch.query[free], return_inverse=True)
+        logp, entropy = log_probabilities(
+            hidden[torch.from_numpy(place)],
+            weight,
+            torch.from_numpy(where),
+            target[free],
+            temperature=micro.temperature,
+            softcap=softcap,
+        )
+        if not batch.legal:
+            return logp, entropy
+        bound = list(batch.legal)
+        among = legal_log_probabilities(
+            hidden[batch.query[bound]],
+            weight,
+            target[bound],
+            list(batch.legal.values()),
+            temperature=micro.temperature,
+            softcap=softcap,
+        )
+        back = torch.from_numpy(np.argsort(np.concatenate([free, bound])))
+        return torch.cat([logp, among[0]])[back], torch.cat([entropy, among[1]])[back]
 
     def _prepared(
         self, columns: Columns, advantage_T: NDArray[np.float64], trained_T: NDArray[np.bool_], objective: Objective
@@ -219,6 +240,4 @@ def _temperature(spans: Sequence[Span]) -> float:
     found = {span.temperature for span in spans}
     if len(found) > 1 or 0 in found:
         raise ValueError(f"trained actions were sampled at temperatures {sorted(found)}: train on one temperature above 0")
-    if any(span.allowed is not None for span in spans):
-        raise ValueError("actions restricted to legal ones cannot be trained: the learner does not restrict its distribution yet")
     return found.pop()

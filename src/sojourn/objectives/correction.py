@@ -22,7 +22,6 @@ from torch import Tensor
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import LIMIT, segment_mean, segment_sum
 
-
 Level: TypeAlias = Literal["token", "sequence", "product"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sojourn.core import Action, Context, ContextFull, Kind, Renderer, Span, assistant
@@ -20,20 +21,26 @@ class Policy:
     sampling: SamplingParams = SamplingParams()
     trainable: bool = True
 
-    async def act(self, context: Context, *, seed: int, anchor: object = None) -> tuple[Context, Action]:
+    async def act(
+        self, context: Context, *, seed: int, anchor: object = None, legal: Sequence[str] = ()
+    ) -> tuple[Context, Action]:
         """Sample one action after `context`; returns the child context and what was said.
 
-        Raises `ContextFull` if the engine has no room for another token.
+        legal: if given, the action is one of these texts, and log-probabilities are renormalised over them token by token.
+        Raises `ContextFull` if the engine has no room for another token, or for one of the legal actions.
         """
         prompt = context.prompted()
         tokens = prompt.tokens
         room = self.engine.max_context - len(tokens)
-        if room < 1:
+        allowed = tuple(tuple(self.renderer.as_sampled(text)) for text in legal) or self.sampling.allowed
+        longest = max(map(len, allowed)) if allowed else self.sampling.max_tokens
+        if room < (longest if allowed else 1):
             raise ContextFull(f"context of {len(tokens)} tokens, policy '{self.name}' holds {self.engine.max_context}")
         params = replace(
             self.sampling,
-            max_tokens=min(self.sampling.max_tokens, room),
+            max_tokens=min(longest, room),
             stop=(*self.sampling.stop, *self.protocol.stop),
+            allowed=allowed,
             seed=seed,
         )
         completion = await self.engine.sample(tokens, params)

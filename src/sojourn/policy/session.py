@@ -109,12 +109,12 @@ class Session:
             source=source,
         )
 
-    async def act(self, context: Context, *, policy: str = "actor") -> tuple[Context, Action]:
-        """Let a policy speak.  Acting twice from one context makes siblings."""
+    async def act(self, context: Context, *, policy: str = "actor", legal: Sequence[str] = ()) -> tuple[Context, Action]:
+        """Let a policy speak; with `legal`, one of these texts and nothing else.  Acting twice from one context makes siblings."""
         seed = stable_hash(self.seed, self._acts)
         self._acts += 1
         anchor = self.environment.state_key() if isinstance(self.environment, StateKey) else None
-        child, action = await self.policies[policy].act(context, seed=seed, anchor=anchor)
+        child, action = await self.policies[policy].act(context, seed=seed, anchor=anchor, legal=legal)
         self.episode.actions.append(child.span)
         return child, action
 
