@@ -44,7 +44,7 @@ def experiment(config: Config) -> Experiment:
     if config.levels:
         curriculum = Uniform(tasks, config.levels, seed=config.seed)
     else:
-        curriculum = Staircase(tasks, seed=config.seed)
+        curriculum = Staircase(tasks, seed=config.seed, rehearsal=0.25)  # or level 1 forgets when to stop calling
     return Experiment(
         environment=partial(ToolArithmetic, progress=config.progress),
         tasks=tasks,
