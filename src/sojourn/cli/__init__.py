@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recipes": ("sojourn.cli.lists:recipes", "the recipes: here, and those that come with Sojourn"),
     "check": ("sojourn.cli.lists:check", "try whether an environment is sound"),
     "explain": ("sojourn.cli.lists:explain", "the algorithms; of one: its formula, parts and constants"),
+    "bench": ("sojourn.cli.bench:bench", "measure speed, against peers and against what this machine can do"),
     "conformance": ("sojourn.cli.lists:conformance", "hold credit and objectives against the checks, ours or another's"),
 }
 """Name: where its function is, and what it does.  A function may take the arguments raw (`takes_arguments`)."""

@@ -23,6 +23,7 @@ from sojourn.engine.packed import PackedLinears
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.sampling import legal_next, restrict, sample, uniform
+from sojourn.phases import phase
 
 COMPUTE_ONCE = 4
 """A beginning of at least this many tokens that waiting requests have in common is computed once."""
@@ -175,9 +176,10 @@ class LocalEngine:
             self._cache.reserve(slot.length - slot.start)
         positions = [position for f in filling for position in range(f.past, f.past + f.count)]
         positions += [position for s in slots for position in range(s.past, s.past + s.count)]
-        logits = self._forward(EnginePlan(self._cache, slots, filling, self._group, self._windows), ids, positions, rows)
-        if self._running:
-            self._draw(list(self._running), logits)
+        with phase("decode" if 2 * len(slots) > len(ids) else "prefill"):  # what most of the tokens are
+            logits = self._forward(EnginePlan(self._cache, slots, filling, self._group, self._windows), ids, positions, rows)
+            if self._running:
+                self._draw(list(self._running), logits)
 
     def _step_alone(self) -> None:
         """The same, one request after the other, in shapes that depend on positions alone."""

@@ -29,6 +29,7 @@ from sojourn.learner.head import legal_log_probabilities, log_probabilities
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Objective
 from sojourn.objectives.batch_rules import BatchRule
+from sojourn.phases import phase
 
 Rows = NDArray[np.int64]
 
@@ -73,20 +74,24 @@ class Learner:
         the `loss`, and costs.  Without anything to train the weights stay as they are.
         """
         trained_T = (columns.trained_S & columns.valid_E[columns.episode_S])[columns.row_T]
-        whole = self._prepared(columns, advantage_T, trained_T, objective)
-        needed_T = trained_T & self._matters(columns, advantage_T, objective)
+        with phase("packing"):
+            whole = self._prepared(columns, advantage_T, trained_T, objective)
+            micros = self.cut(groups, columns, trained_T & self._matters(columns, advantage_T, objective))
         kl = self._from_reference(groups, columns, trained_T) if self.reference is not None else 0.0
         sums: dict[str, float] = {}
         tokens = entries = 0
-        for micro in self.cut(groups, columns, needed_T):
-            inputs = self.inputs(micro, whole, objective)
-            loss, parts = objective(inputs)
-            loss.backward()
+        for micro in micros:
+            with phase("forward"):
+                inputs = self.inputs(micro, whole, objective)
+                loss, parts = objective(inputs)
+            with phase("backward"):
+                loss.backward()
             tokens += len(micro.batch)
             entries += len(micro.batch.row)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value
-        norm = self.optimizer.step() if entries else 0.0
+        with phase("optimizer"):
+            norm = self.optimizer.step() if entries else 0.0
         scored = int(trained_T.sum()) / max(1, entries)
         metrics = {name: value if name == "loss" else value * scored for name, value in sums.items()}
         if self.reference is not None and "kl" not in metrics:
@@ -217,7 +222,8 @@ class Learner:
         first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups])
         logs = []
         for micro in self.cut(groups, columns, trained_T & first_E[columns.episode_S[columns.row_T]]):
-            ref = self.score(micro, self.reference)[0].double().numpy()
+            with phase("forward"):
+                ref = self.score(micro, self.reference)[0].double().numpy()
             logs.append(ref - sampled_T[micro.batch.row])
         log = np.concatenate([*logs, np.zeros(0)])
         return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0

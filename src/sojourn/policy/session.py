@@ -29,6 +29,7 @@ from sojourn.core import (
     assistant,
     named,
 )
+from sojourn.phases import phase
 from sojourn.policy.policy import Policy
 
 T = TypeVar("T")
@@ -154,7 +155,8 @@ class Session:
     async def _deadline(self, work: Awaitable[T], what: str) -> T:
         try:
             async with asyncio.timeout(self.limits.step_seconds) as deadline:
-                return await work
+                with phase("tools"):
+                    return await work
         except TimeoutError as error:
             if not deadline.expired():
                 raise

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("sojourn", "torch", "transformers", "numpy", "peft", "pyarrow", "duckdb", "vllm")
+PACKAGES = ("sojourn", "torch", "transformers", "numpy", "peft", "pyarrow", "duckdb", "vllm", "trl")
 
 
 def describe_machine(command: str | None = None) -> dict[str, object]:

@@ -68,6 +68,8 @@ class TrainConfig:
     """Steps between checkpoints; a killed run loses at most so many."""
     keep_episodes_every: int = 1
     """Write the training episodes of every n-th step; 0 none."""
+    profile: bool = False
+    """Record where the time of each step goes: in the report, and as a trace for ui.perfetto.dev in the run folder."""
 
     def sampling(self) -> SamplingParams:
         return SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from sojourn.curriculum import Outcome
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Learner
 from sojourn.objectives import Supervised
+from sojourn.phases import breakdown, recording, trace
 from sojourn.policy import Policy
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
-from sojourn.store import RunFolder, to_row, write_episodes
+from sojourn.store import RunFolder, to_row, write_episodes, write_json
 from sojourn.training import checkpoint, setup
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.rollout import Rollout
@@ -159,8 +161,16 @@ class Run:
 
     async def one_step(self) -> None:
         config = self.trainer.config
-        with self.progress.phase("sample and train", total=config.groups * config.group_size) as phase:
+        began = time.perf_counter()
+        with (
+            recording() if config.profile else nullcontext() as events,
+            self.progress.phase("sample and train", total=config.groups * config.group_size) as phase,
+        ):
             groups, metrics = await self.trainer.train_step(lambda e: phase.advance(1, _sampled(e)))
+        if events is not None:
+            write_json(self.folder.path / "traces" / f"step-{self.trainer.step:06}.json", trace(events))
+            del metrics["seconds/sample"], metrics["seconds/train"]
+            metrics |= {f"seconds/{name}": seconds for name, seconds in breakdown(events, began, time.perf_counter()).items()}
         if config.keep_episodes_every and self.trainer.step % config.keep_episodes_every == 0:
             self._keep("train", groups, self.trainer.advantages(groups))
         self.folder.log_step(metrics | {"seconds": self.seconds})

@@ -1,0 +1,44 @@
+"""`sojourn bench NAME`: measure, print the table, write JSON."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from sojourn.store import write_json as write
+
+
+def bench(
+    name: Positional[Literal["decode", "rollout", "update", "step", "scale", "small"]],
+    quick: bool = False,
+    write_json: Annotated[str, arg(name="json")] = "",
+) -> int:
+    """Measure one thing on this machine.  Keep its cores free meanwhile.
+
+    Args:
+        name: What to measure.
+        quick: Fewer and smaller cases, under five minutes.
+        write_json: Write the result into this file, too, with the machine, the versions and the commit.
+    """
+    import torch
+
+    from sojourn.training.setup import keep_memory
+
+    keep_memory()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(os.cpu_count() or 1)
+    console = Console()
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        console.print(f"[yellow]other programs are running here (load {load:.1f}): wait for them, or figures will be wrong")
+    with Console(stderr=True).status(f"measuring {name}"):
+        result = getattr(import_module(f"sojourn.bench.{name}"), name)(quick)
+    result.show(console)
+    if write_json:
+        write(Path(write_json), result.page())
+    return 0
