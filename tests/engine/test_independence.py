@@ -50,6 +50,19 @@ def test_tokens_do_not_depend_on_companions(order: list[int], waits: list[int], 
         np.testing.assert_allclose(completion.logprobs, alone(False)[index].logprobs, atol=2e-5)
 
 
+@pytest.mark.parametrize("budget", [0, 100])
+def test_dropped_beginnings_are_computed_again(budget: int) -> None:
+    """Groups with long common beginnings, round after round: the tokens stay, and so does the memory."""
+    engine, roomy = engine_for(LOADED, shared_tokens=budget), engine_for(LOADED)
+    rounds = [[(prompt(80, seed=group), SamplingParams(max_tokens=4, seed=i)) for i in range(3)] for group in (0, 1, 2, 0, 1)]
+    for requests in rounds:
+        said, expected = sample_all(engine, requests), sample_all(roomy, requests)
+        assert [c.tokens.tolist() for c in said] == [c.tokens.tolist() for c in expected]
+        assert sum(map(len, engine._cache.segments)) <= max(budget, 80)
+    assert sum(map(len, roomy._cache.segments)) > 200
+    assert engine.computed_tokens > roomy.computed_tokens
+
+
 def test_the_seed_makes_the_difference() -> None:
     tokens, params = prompt(30), [SamplingParams(max_tokens=10, seed=seed) for seed in (1, 1, 2)]
     one, same, other = sample_all(engine_for(LOADED), [(tokens, p) for p in params])

@@ -41,6 +41,7 @@ TEMPLATE = (
 )
 """ChatML with as few tokens as TRL lets a tool loop have: the tools are not described, as nobody reads it."""
 
+NO_TOKEN = -1
 CALL = {"type": "function", "function": {"name": "look", "arguments": {}}}
 
 
@@ -55,7 +56,7 @@ class Counts:
 class TrlLoop:
     """Episodes of one shape: `prompts` tasks, each played `group` times, `turns` actions of exactly `action_tokens` sampled tokens.
 
-    The script: `generate` is told to sample so many tokens, neither less nor more; every action is read as a call of a tool; and TRL's
+    The script: no token ends an action, so that each is as long as TRL allows; every action is read as a call of a tool; and TRL's
     limit of tool calls ends the episode.  Rewards are random and always the same.
 
     model: freshly loaded, as TRL patches its forward pass.  In bfloat16 it trains without float32 masters.
@@ -63,6 +64,8 @@ class TrlLoop:
         token or two.
     micro_batch: episodes that one backward pass takes; it must divide all.  Raising it costs memory.
     bf16: autocast of float32 weights, which TRL casts anew for every token it samples.
+    continuous_batching: sample with the paged engine of `transformers`, which within a turn may prefill full pages of a group's prompt
+        once; its cache reserves half of the memory.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class TrlLoop:
         micro_batch: int,
         learning_rate: float = 0.0,
         bf16: bool = False,
+        continuous_batching: bool = False,
     ) -> None:
         episodes = prompts * group
         self._asked = Counts(episodes * turns * action_tokens, episodes)
@@ -99,15 +103,17 @@ class TrlLoop:
                 group=group,
                 micro_batch=micro_batch,
                 bf16=bf16,
+                use_transformers_continuous_batching=continuous_batching,
                 learning_rate=learning_rate,
                 max_completion_length=turns * (action_tokens + observation_tokens + 16),
                 max_tool_calling_iterations=turns - 1,
-                generation_kwargs={"min_new_tokens": action_tokens, "max_new_tokens": action_tokens},
+                generation_kwargs={"max_new_tokens": action_tokens, "eos_token_id": NO_TOKEN},
             ),
             Dataset.from_list([{"prompt": each} for each in said]),
             processing_class=tokenizer,
             tools=[look],
         )
+        self._trainer.eos_token_ids = [NO_TOKEN]  # what was sampled is not cut either
         observation = _fitted(observation_tokens, lambda text: self._suffix(text))
         self._batch = [{"prompt": each} for each in said for _ in range(group)]
         self._model, _ = self._trainer._prepare_for_training(1, None, None)
@@ -157,6 +163,7 @@ def quickstart_trainer(
     max_steps: int,
     log: Callable[[dict[str, Any]], None],
     bf16: bool = False,
+    continuous_batching: bool = False,
 ) -> GRPOTrainer:
     """A trainer for level 1 of `recipes/quickstart.py`; call its `train()`.
 
@@ -189,6 +196,7 @@ def quickstart_trainer(
             group=group_size,
             micro_batch=micro_batch,
             bf16=bf16,
+            use_transformers_continuous_batching=continuous_batching,
             learning_rate=2e-5,
             seed=seed,
             max_steps=max_steps,

@@ -8,6 +8,7 @@ share their past without naming it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +31,15 @@ class Shape:
 
 @dataclass(eq=False, slots=True)
 class Segment:
-    """Tokens [start, start + n) of every context that begins with `path`.  keys[layer], values[layer]: (kv_heads, n, d)."""
+    """Tokens [start, start + n) of every context that begins with `path`.  keys[layer], values[layer]: (kv_heads, n, d).
+    used: when a slot last began with it."""
 
     path: Ints
     start: int
     parent: Segment | None
     keys: Tensor
     values: Tensor
+    used: int
 
     def __len__(self) -> int:
         return len(self.path) - self.start
@@ -100,10 +103,13 @@ class Cache:
     """All segments and slots of one engine.
 
     keys, values: (layers, slots, kv_heads, capacity, d); the capacity doubles when a private stretch outgrows it.
+    shared_tokens: segments hold no more than this; what was not used for the longest time goes first, and is computed again when
+    it is wanted again.
     """
 
-    def __init__(self, shape: Shape, slots: int, max_context: int, capacity: int = 128) -> None:
+    def __init__(self, shape: Shape, slots: int, max_context: int, *, shared_tokens: int = 1 << 16, capacity: int = 128) -> None:
         self.shape = shape
+        self.shared_tokens = shared_tokens
         self.max_context = max_context
         self.slots = [Slot(i, np.zeros(max_context, np.int64)) for i in range(slots)]
         self.segments: list[Segment] = []
@@ -145,7 +151,7 @@ class Cache:
         start = len(parent.path) if parent else 0
         shape = (self.shape.layers, self.shape.kv_heads, len(path) - start, self.shape.dim)
         keys, values = (torch.empty(shape, dtype=self.shape.dtype, device=self.shape.device) for _ in range(2))
-        segment = Segment(path, start, parent, keys, values)
+        segment = Segment(path, start, parent, keys, values, self._clock)
         self.segments.append(segment)
         return segment
 
@@ -168,7 +174,28 @@ class Cache:
             else:
                 self._begin(slot, match.base, share)
         slot.busy, slot.used = True, self._clock
+        for segment in chain(slot.base):
+            segment.used = self._clock
         return slot
+
+    def evict(self, wanted: Sequence[Match]) -> None:
+        """Drop segments until the rest fits `shared_tokens`, with the idle contexts that begin with them.  What running contexts and
+        `wanted` matches stand on stays, even if that is more."""
+        excess = sum(map(len, self.segments)) - self.shared_tokens
+        if excess <= 0:
+            return
+        ends = [slot.base for slot in self.slots if slot.busy] + [m.source.base if m.source else m.base for m in wanted]
+        kept = {id(segment) for end in ends for segment in chain(end)}
+        for segment in sorted(self.segments, key=lambda s: (s.used, -s.start)):  # those that stand on others first
+            if excess <= 0:
+                break
+            if id(segment) in kept or any(other.parent is segment for other in self.segments):
+                continue
+            self.segments.remove(segment)
+            excess -= len(segment)
+            for slot in self.slots:
+                if slot.base is segment:
+                    slot.length, slot.base, slot.used = 0, None, 0
 
     def reserve(self, length: int) -> None:
         """Make room for private stretches of `length` tokens."""

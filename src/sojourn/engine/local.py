@@ -56,6 +56,7 @@ class LocalEngine:
     model: used as it is; its parameters may be trained between samples, then call `update`.
     max_batch: requests that run at once.  Raise it for throughput while memory lasts; others wait.
     max_context: tokens of a context, completion included.
+    shared_tokens: of beginnings that several contexts share, kept at most between requests; raise it for many long prompts.
     deterministic: a request's log-probabilities are the same bits whoever else is in the batch; much slower.
     """
 
@@ -66,6 +67,7 @@ class LocalEngine:
         *,
         max_batch: int = 64,
         max_context: int = 1024,
+        shared_tokens: int = 1 << 16,
         deterministic: bool = False,
     ) -> None:
         attach(model)
@@ -80,7 +82,7 @@ class LocalEngine:
         shape = Shape(config.num_hidden_layers, kv_heads, dim, model.dtype, model.device)
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
         self._packed = PackedLinears(model)
-        self._cache = Cache(shape, max_batch, -(-self._max_context // CHUNK) * CHUNK)
+        self._cache = Cache(shape, max_batch, -(-self._max_context // CHUNK) * CHUNK, shared_tokens=shared_tokens)
         self._deterministic = deterministic
         self._group = heads // kv_heads
         self._windows = windows_of(model)
@@ -256,6 +258,7 @@ class LocalEngine:
         free = sum(not slot.busy for slot in self._cache.slots)
         chosen, later = self._waiting[:free], self._waiting[free:]
         matches = [self._cache.match(np.asarray(r.tokens)) for r in chosen]
+        self._cache.evict(matches)
         fresh = [r for r, match in zip(chosen, matches, strict=True) if match.source is None]
         filled: list[Segment] = []
         if not self._deterministic:
