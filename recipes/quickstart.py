@@ -14,6 +14,7 @@ from functools import partial
 from sojourn.credit.steps import StepRelative
 from sojourn.curriculum import Staircase, Uniform
 from sojourn.environments.math.tool_arithmetic import ToolArithmetic, calc
+from sojourn.objectives import Reference
 from sojourn.rendering.protocols import XmlTags
 from sojourn.training import Experiment, TrainConfig
 
@@ -51,5 +52,5 @@ def experiment(config: Config) -> Experiment:
         protocol=XmlTags(tools=(calc.spec,)),
         curriculum=curriculum,
         credit=StepRelative(bucket="state"),
-        kl_reference=True,
+        reference=Reference(kind="frozen"),
     )

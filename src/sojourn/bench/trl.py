@@ -1,7 +1,8 @@
 """TRL's side of the benchmarks: `trl.GRPOTrainer` 1.16, with the settings that serve it best on a CPU.
 
 The one idea: all that is measured is TRL's own code, told by settings what to do; the only thing replaced is, in `TrlLoop`, what reads
-tool calls out of an action.  No gradient checkpointing, float32 unless told otherwise, no vLLM (it wants another environment).
+tool calls out of an action.  No gradient checkpointing; float32 unless told otherwise; no vLLM (it wants another environment); no
+continuous batching (without a GPU's kernels every token attends, under a mask, to the caches of all episodes).
 
 What TRL does, to be kept in mind with every figure: each turn is a fresh `generate` over the whole left-padded context, so that what
 came before is prefilled again for every episode at every turn, and a group's prompt once for each member; a turn lasts until its
@@ -64,8 +65,6 @@ class TrlLoop:
         token or two.
     micro_batch: episodes that one backward pass takes; it must divide all.  Raising it costs memory.
     bf16: autocast of float32 weights, which TRL casts anew for every token it samples.
-    continuous_batching: sample with the paged engine of `transformers`, which within a turn may prefill full pages of a group's prompt
-        once; its cache reserves half of the memory.
     """
 
     def __init__(
@@ -82,7 +81,6 @@ class TrlLoop:
         micro_batch: int,
         learning_rate: float = 0.0,
         bf16: bool = False,
-        continuous_batching: bool = False,
     ) -> None:
         episodes = prompts * group
         self._asked = Counts(episodes * turns * action_tokens, episodes)
@@ -103,7 +101,6 @@ class TrlLoop:
                 group=group,
                 micro_batch=micro_batch,
                 bf16=bf16,
-                use_transformers_continuous_batching=continuous_batching,
                 learning_rate=learning_rate,
                 max_completion_length=turns * (action_tokens + observation_tokens + 16),
                 max_tool_calling_iterations=turns - 1,
@@ -163,7 +160,6 @@ def quickstart_trainer(
     max_steps: int,
     log: Callable[[dict[str, Any]], None],
     bf16: bool = False,
-    continuous_batching: bool = False,
 ) -> GRPOTrainer:
     """A trainer for level 1 of `recipes/quickstart.py`; call its `train()`.
 
@@ -196,7 +192,6 @@ def quickstart_trainer(
             group=group_size,
             micro_batch=micro_batch,
             bf16=bf16,
-            use_transformers_continuous_batching=continuous_batching,
             learning_rate=2e-5,
             seed=seed,
             max_steps=max_steps,

@@ -50,7 +50,8 @@ class TreeBatch:
 def build(parts: Iterable[tuple[TrajectoryTree, int, Positions]]) -> TreeBatch:
     """Merge trained action spans into one batch.
 
-    parts: (tree, id of a trained span, row of each of its tokens or -1 for a token that is not trained).
+    parts: (tree, id of a trained span, row of each of its tokens or -1 for a token that is not trained).  One row more stands for
+    the state after the span; its entry has the target -1.
     """
     trie = Trie()
     query: list[int] = []
@@ -66,7 +67,7 @@ def build(parts: Iterable[tuple[TrajectoryTree, int, Positions]]) -> TreeBatch:
             if (allowed := tree[span].allowed) is not None:
                 legal[len(row)] = np.asarray(legal_next(allowed, tokens[:at]), np.int64)
             query.append(node)
-            target.append(tokens[at])
+            target.append(tokens[at] if at < len(tokens) else -1)
             row.append(int(rows[at]))
     order, position, end = trie.depth_first()
     where = np.empty(len(order), np.int64)

@@ -42,6 +42,17 @@ class Micro:
     temperature: float
 
 
+def hidden_states(model: PreTrainedModel, batch: TreeBatch) -> Tensor:
+    """The last hidden states (N, D) of all tokens of a batch."""
+    config = model.config.get_text_config()
+    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    with using(TreePlan(batch, config.num_attention_heads // kv_heads, windows_of(model), model.dtype)):
+        states: Tensor = model.base_model(
+            input_ids=torch.from_numpy(batch.token)[None], position_ids=torch.from_numpy(batch.position)[None], use_cache=False
+        ).last_hidden_state[0]
+    return states
+
+
 class Learner:
     """Trains `model` in place.
 
@@ -144,17 +155,9 @@ class Learner:
 
     def score(self, micro: Micro, model: PreTrainedModel | None = None) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy (T,) of a micro-batch's entries; without gradients for a model other than the trained."""
-        frozen, model = model is not None, model or self.model
-        batch, config = micro.batch, model.config.get_text_config()
-        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        plan = TreePlan(batch, config.num_attention_heads // kv_heads, windows_of(model), model.dtype)
-        with torch.no_grad() if frozen else nullcontext(), using(plan):
-            hidden = model.base_model(
-                input_ids=torch.from_numpy(batch.token)[None],
-                position_ids=torch.from_numpy(batch.position)[None],
-                use_cache=False,
-            ).last_hidden_state[0]
-            return self._log_probabilities(hidden, micro, model)
+        with torch.no_grad() if model is not None else nullcontext():
+            model = model or self.model
+            return self._log_probabilities(hidden_states(model, micro.batch), micro, model)
 
     def _log_probabilities(self, hidden: Tensor, micro: Micro, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
         """Of each entry, under the distribution that was sampled: of all tokens, or of the legal ones."""
@@ -220,13 +223,20 @@ class Learner:
         sampled_T = columns.logp_T
         assert sampled_T is not None, "the engine reports log-probabilities"
         first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups])
-        logs = []
-        for micro in self.cut(groups, columns, trained_T & first_E[columns.episode_S[columns.row_T]]):
-            with phase("forward"):
-                ref = self.score(micro, self.reference)[0].double().numpy()
-            logs.append(ref - sampled_T[micro.batch.row])
-        log = np.concatenate([*logs, np.zeros(0)])
+        chosen_T = trained_T & first_E[columns.episode_S[columns.row_T]]
+        log = (self.reference_logp(groups, columns, chosen_T) - sampled_T)[chosen_T]
         return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
+
+    def reference_logp(
+        self, groups: Sequence[EpisodeGroup], columns: Columns, chosen_T: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Log-probabilities under the reference of the chosen tokens, (T,); 0 elsewhere."""
+        assert self.reference is not None, "there is no reference"
+        logp_T = np.zeros(len(chosen_T))
+        for micro in self.cut(groups, columns, chosen_T):
+            with phase("forward"):
+                logp_T[micro.batch.row] = self.score(micro, self.reference)[0].double().numpy()
+        return logp_T
 
     def _matters(self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective) -> NDArray[np.bool_]:
         """Tokens that the loss depends on: those that an advantage reaches."""

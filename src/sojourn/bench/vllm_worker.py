@@ -1,0 +1,34 @@
+"""A process that decodes with vLLM's CPU build: `PYTHON vllm_worker.py FOLDER`, where PYTHON is that of vLLM's own environment.
+
+Once the model is loaded it says {"ready": true}; then it answers each line {"prompts": [[ids]], "tokens": n} with {"seconds": s}.
+It imports nothing of ours, because its environment has nothing of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+
+def main(folder: str) -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # vLLM logs to stdout, where the answers go
+    from vllm import LLM, SamplingParams  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    llm = LLM(folder, dtype="float32", max_num_seqs=128, max_model_len=1024, enable_prefix_caching=False)
+    print(json.dumps({"ready": True}), file=answers)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        params = SamplingParams(temperature=1.0, max_tokens=asked["tokens"], ignore_eos=True, detokenize=False)
+        prompts = [{"prompt_token_ids": ids} for ids in asked["prompts"]]
+        began = time.perf_counter()
+        sampled = [len(each.outputs[0].token_ids) for each in llm.generate(prompts, params, use_tqdm=False)]
+        seconds = time.perf_counter() - began
+        assert sampled == [asked["tokens"]] * len(prompts), f"sampled {sampled} tokens, asked for {asked['tokens']} each"
+        print(json.dumps({"seconds": seconds}), file=answers)
+
+
+if __name__ == "__main__":  # vLLM starts processes that import this file again
+    main(sys.argv[1])

@@ -1,0 +1,112 @@
+"""The critic: a copy of the model with a head of one number, the value of the state before each action token.
+
+It reads the same TreeBatch as the learner, so a shared beginning is valued once.  The head starts at 0.
+[PPO for language models: Ouyang et al., arXiv 2203.02155, appendix C]
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from sojourn.core import EpisodeGroup
+from sojourn.credit import Columns, value_targets
+from sojourn.engine.attention import attach
+from sojourn.learner.batch import TreeBatch, build
+from sojourn.learner.learner import hidden_states
+from sojourn.learner.optimizer import AdamW, OptimizerConfig
+from sojourn.objectives.critic import CriticInputs, ValueLoss
+from sojourn.phases import phase
+
+
+class Critic:
+    """Values of states, learned by `loss`.  `episodes_at_once`: of one micro-batch."""
+
+    def __init__(
+        self, model: PreTrainedModel, optimizer: OptimizerConfig, loss: ValueLoss, *, episodes_at_once: int = 32
+    ) -> None:
+        attach(model)
+        self.model = copy.deepcopy(model).requires_grad_(True)
+        self.model.get_output_embeddings().requires_grad_(self.model.config.tie_word_embeddings)  # else it has no gradient
+        self.head = nn.Linear(self.model.config.get_text_config().hidden_size, 1, bias=False)
+        nn.init.zeros_(self.head.weight)
+        self.loss = loss
+        self.optimizer = AdamW(nn.ModuleList([self.model, self.head]), optimizer)
+        self._episodes = episodes_at_once
+
+    def valued(self, groups: Sequence[EpisodeGroup], columns: Columns) -> Columns:
+        """`columns` with `value_T`, and with `after_S` at the leaves of episodes that were cut."""
+        tokens = len(columns.row_T)
+        value, after = np.zeros(tokens), np.zeros(len(columns.span_S))
+        with torch.no_grad(), phase("forward"):
+            for batch in self._batches(groups, columns):
+                found = self._values(batch).double().numpy()
+                own = batch.row < tokens
+                value[batch.row[own]] = found[own]
+                after[batch.row[~own] - tokens] = found[~own]
+        return replace(columns, value_T=value, after_S=after)
+
+    def update(self, groups: Sequence[EpisodeGroup], columns: Columns, *, gamma: float = 1.0) -> dict[str, float]:
+        """One step towards the returns of `columns`, which `valued` has filled."""
+        assert columns.value_T is not None, "values come first"
+        target, old = (torch.from_numpy(each).float() for each in (value_targets(columns, gamma=gamma), columns.value_T))
+        kept = (columns.valid_E[columns.episode_S] & columns.trained_S)[columns.row_T]
+        sums: dict[str, float] = {}
+        for batch in self._batches(groups, columns):
+            own = np.flatnonzero((batch.row < len(kept)) & np.append(kept, np.zeros(len(columns.span_S), bool))[batch.row])
+            row = batch.row[own]
+            with phase("forward"):
+                loss, parts = self.loss(
+                    CriticInputs(value=self._values(batch)[own], old_value=old[row], target=target[row], tokens=int(kept.sum()))
+                )
+            with phase("backward"):
+                loss.backward()
+            sums = {name: sums.get(name, 0.0) + part for name, part in parts.items()}
+        with phase("optimizer"):
+            self.optimizer.step()
+        return sums
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "head": self.head.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _values(self, batch: TreeBatch) -> Tensor:
+        """Value before each entry's token, (T,), float32."""
+        values: Tensor = self.head(hidden_states(self.model, batch)[torch.from_numpy(batch.query)].float())[:, 0]
+        return values
+
+    def _batches(self, groups: Sequence[EpisodeGroup], columns: Columns) -> list[TreeBatch]:
+        """All states before action tokens, numbered on the T axis, and those after the last action of a cut episode, numbered by
+        their row after that."""
+        tree_of: list[Any] = [group.tree for group in groups for _ in group.episodes]
+        cut = columns.leaf_S & columns.bootstraps_E[columns.episode_S]
+        parts = [
+            (
+                tree_of[columns.episode_S[row]],
+                int(columns.span_S[row]),
+                _rows(a, b, len(columns.row_T) + row if cut[row] else None),
+            )
+            for row, (a, b) in enumerate(pairwise(columns.start_S.tolist()))
+        ]
+        count = len(tree_of)
+        chunks = [range(first, min(first + self._episodes, count)) for first in range(0, count, self._episodes)]
+        chosen = ([part for part, e in zip(parts, columns.episode_S, strict=True) if e in chunk] for chunk in chunks)
+        return [build(each) for each in chosen if each]
+
+
+def _rows(start: int, stop: int, after: int | None) -> NDArray[np.int64]:
+    """Rows of a span's tokens, and of the state after them."""
+    return np.asarray([*range(start, stop), *([] if after is None else [after])], np.int64)

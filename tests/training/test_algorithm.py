@@ -1,0 +1,116 @@
+"""A published algorithm by name: each one trains a step or says why it cannot, and a critic learns beside the policy."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import small
+from small_run import config, experiment
+
+from sojourn.conformance.synthetic import Script, Turn, group
+from sojourn.core import StopReason
+from sojourn.credit import columns
+from sojourn.learner import Critic, OptimizerConfig
+from sojourn.objectives import ValueLoss
+from sojourn.objectives.presets import PRESETS
+from sojourn.store import RunFolder
+from sojourn.training import Trainer, train
+
+STORED = ["sft", "dft", "dpo", "cdpo", "rpo", "step_dpo", "ln_dpo", "tr_dpo", "ipo", "simpo", "orpo"]
+LACKS = dict.fromkeys(STORED, "learns from stored episodes") | {
+    "remax": "baseline_E",
+    "otb": "square_T",
+    "vine_ppo": "value_S",
+    "entropy_advantage": "entropy_T",
+    "top_entropy": "entropy at each token",
+    "kto": "needs a reference policy",
+    "tree_rpo": r"must lie in \[0, 1\]",
+}
+"""What the trainer, or this world, does not give an algorithm: it says so."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_algorithm_trains_or_says_what_it_lacks(name: str, tmp_path: Path) -> None:
+    settings = config(tmp_path, tmp_path, algorithm=name)
+    if name in LACKS:
+        with pytest.raises(ValueError, match=LACKS[name]):
+            asyncio.run(Trainer(settings, experiment(), small()).train_step())
+        return
+    trainer = Trainer(settings, experiment(), small())
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    _, metrics = asyncio.run(trainer.train_step())
+    moved = any(not torch.equal(p, old) for p, old in zip(trainer.model.parameters(), before, strict=True))
+    warming = trainer.experiment.critic is not None and not trainer.experiment.critic.policy_learns(0)
+    assert moved != (warming or metrics["trained_tokens"] == 0)
+    assert ("value_loss" in metrics) == (PRESETS[name].critic is not None)
+    assert np.isfinite(metrics.get("loss", 0.0))
+
+
+def test_a_run_with_a_critic_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    for part in (small().model, small().tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    for run, steps in (("whole", (4,)), ("stopped", (2, 4))):
+        for count in steps:
+            settings = config(tmp_path / run, tmp_path / "model", algorithm="ppo", steps=count, eval_every=0)
+            (tmp_path / run / "config.json").unlink(missing_ok=True)  # the number of steps is part of it
+            train(settings, experiment())
+    whole, stopped = ([row["value_loss"] for row in RunFolder(tmp_path / run).metrics()] for run in ("whole", "stopped"))
+    assert len(whole) == 4
+    assert whole == stopped
+
+
+def critic_for(**settings: int) -> Critic:
+    """A critic whose head is not 0."""
+    critic = Critic(small().model, OptimizerConfig(), ValueLoss(), **settings)
+    torch.nn.init.normal_(critic.head.weight, generator=torch.Generator().manual_seed(0))
+    return critic
+
+
+CUT = [
+    group([Script([Turn(3), Turn(2)], final=1.0), Script([Turn(4), Turn(1)], stop=StopReason.TURN_LIMIT)]),
+    group([Script([Turn(2)], branches=[Script([Turn(3)]), Script([Turn(1)])]), Script([Turn(5)])], key="h", seed=1),
+]
+
+
+@pytest.mark.parametrize("episodes", [1, 3, 32])
+def test_values_are_those_of_each_branch_alone(episodes: int) -> None:
+    plain, table = small().model, columns(CUT)
+    critic = critic_for(episodes_at_once=episodes)
+    valued = critic.valued(CUT, table)
+    expected, after = [], np.zeros(len(table.span_S))
+    tree_of = [each.tree for each in CUT for _ in each.episodes]
+    for row, span in enumerate(table.span_S.tolist()):
+        tree = tree_of[table.episode_S[row]]
+        path, own = torch.from_numpy(tree.tokens(span)), len(tree[span].tokens)
+        with torch.no_grad():
+            states = critic.head(plain.base_model(path[None]).last_hidden_state[0])[:, 0].numpy()
+        expected += states[len(path) - own - 1 : -1].tolist()
+        if table.leaf_S[row] and table.bootstraps_E[table.episode_S[row]]:
+            after[row] = states[-1]
+    np.testing.assert_allclose(valued.value_T, expected, atol=1e-4)
+    np.testing.assert_allclose(valued.after_S, after, atol=1e-4)
+    assert np.count_nonzero(after) == 1
+
+
+def test_a_critic_learns_what_episodes_return() -> None:
+    critic = Critic(small().model, OptimizerConfig(learning_rate=3e-3), ValueLoss())
+    table = critic.valued(CUT[:1], columns(CUT[:1]))
+    assert not table.value_T.any(), "the head starts at 0"
+    for _ in range(40):
+        table = critic.valued(CUT[:1], columns(CUT[:1]))
+        critic.update(CUT[:1], table)
+    paid = table.episode_S[table.row_T] == 0
+    np.testing.assert_allclose(table.value_T[paid], [0.5, 1, 1, 1, 1], atol=0.2)  # both episodes begin in the same state
