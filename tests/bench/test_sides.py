@@ -1,0 +1,76 @@
+"""The sides of a benchmark do the same work: counted tokens, equal gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers import small
+from rich.console import Console
+
+from sojourn.bench.limit import bare_products, cache_reads
+from sojourn.bench.measure import Result, alternate
+from sojourn.bench.ours import Loop, Shape
+from sojourn.bench.update import episodes, padded_rows
+from sojourn.credit import columns, dr_grpo
+from sojourn.learner import Learner, OptimizerConfig
+from sojourn.objectives import PolicyGradient
+
+
+def test_our_loop_samples_what_the_script_says_and_a_group_pays_its_prompt_once() -> None:
+    costs = []
+    for group in (1, 6):
+        shape = Shape(prompts=2, group=group, turns=1, action_tokens=5, prompt_tokens=40)
+        loop = Loop(small(), shape)
+        loop.rollout()
+        assert loop.engine.sampled_tokens == shape.sampled == 2 * group * 5
+        costs.append(loop.engine.computed_tokens - 2 * group * 4)  # the last token is sampled, never computed
+    assert costs[1] - costs[0] <= 2 * 5, "each member computes at least its last prompt token"
+    assert costs[1] < 1.2 * costs[0]
+
+
+def test_padded_rows_and_the_tree_have_one_gradient() -> None:
+    group = episodes(0.5, 4, 24)
+    for span in group.tree.spans:
+        span.tokens = span.tokens % 250
+    table = columns([group])
+    advantage_T = dr_grpo()(table)
+    ours, plain = small().model, small().model
+    learner = Learner(ours, OptimizerConfig(max_grad_norm=1e9))
+    learner.optimizer.step = lambda: 0.0  # type: ignore[method-assign]
+    learner.update([group], table, advantage_T, PolicyGradient())
+    kept: list[torch.Tensor] = []
+    plain.zero_grad = lambda: kept.extend(p.grad.clone() for p in plain.parameters())  # type: ignore[method-assign, assignment]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: None)
+        padded_rows(plain, group, advantage_T)
+    for p, expected in zip(ours.parameters(), kept, strict=True):
+        torch.testing.assert_close(p.grad, expected, atol=2e-5, rtol=2e-3)
+
+
+def test_the_limit_multiplies_every_linear_layer_and_reads_every_key() -> None:
+    model = small().model
+    for side in bare_products(model, 3):
+        side()
+    config = model.config
+    dim = config.hidden_size // config.num_attention_heads
+    assert cache_reads(model, 3, 10)() == 2 * config.num_hidden_layers * 3 * config.num_key_value_heads * dim * 10
+
+
+def test_sides_take_turns_and_the_warm_up_does_not_count() -> None:
+    order: list[str] = []
+    taken = alternate({name: lambda name=name: order.append(name) for name in "ab"}, 2)  # type: ignore[misc]
+    assert order == list("ababab")
+    assert all(0 <= each.low <= each.median <= each.high for each in taken.values())
+
+
+def test_a_result_names_what_was_skipped_and_where_it_was_measured() -> None:
+    result = Result("x", rows=[{"a": 1, "b": 0.5}], ratios={"r": 2.0}, skipped={"peer": "not installed"})
+    with (console := Console(record=True, width=100)).capture():
+        result.show(console)
+    assert {"r = 2", "peer: not installed"} <= {
+        part for part in ("r = 2", "peer: not installed") if part in console.export_text()
+    }
+    assert result.page()["ratios"] == {"r": 2.0}
+    assert {"processor", "versions", "commit", "threads"} <= set(result.page()["machine"])
+    assert np.isfinite(result.page()["machine"]["threads"])
