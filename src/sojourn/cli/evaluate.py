@@ -26,6 +26,7 @@ def evaluate(
     recipe: str = "",
     tasks: int = 64,
     greedy: bool = False,
+    concurrency: int = 128,
     write_json: Annotated[str, arg(name="json")] = "",
 ) -> None:
     """Measure a run or a model.  Nothing is written into the run folder.
@@ -35,11 +36,13 @@ def evaluate(
         recipe: Whose held-out tasks; a run folder knows its own.
         tasks: Held-out tasks of each level.
         greedy: Take the likeliest token always, instead of sampling as in training.
+        concurrency: Episodes in flight.  Raise it while memory lasts; what is sampled does not depend on it.
         write_json: Write the numbers into this file, too.
     """
     from sojourn.training import Trainer, checkpoint
 
     config, chosen = _of_run(Path(target), recipe) if _is_run(Path(target)) else _of_model(target, recipe)
+    config = replace(config, concurrency=concurrency)
     trainer = Trainer(config, chosen.experiment(config))
     saved = checkpoint.latest(Path(target) / "checkpoints")
     if saved:
