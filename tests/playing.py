@@ -40,18 +40,23 @@ class Learned:
     """Change of the log-probability of each episode's actions of the actor."""
 
 
+TASK = Task("t")
+
+
 def policy(name: str, loaded: LoadedModel, engine: LocalEngine, *, trainable: bool = True, temperature: float = 1.0) -> Policy:
     protocol = PlainText()
     params = SamplingParams(max_tokens=6, temperature=temperature)
     return Policy(name, engine, ChatRenderer(loaded.tokenizer, protocol), protocol, params, trainable=trainable)
 
 
-def played(environment: Callable[[], Environment], program: Program, *partners: Policy, size: int = 4) -> Played:
+def played(
+    environment: Callable[[], Environment], program: Program, *partners: Policy, size: int = 4, task: Task = TASK
+) -> Played:
     """One group; a fresh actor."""
     actor = small()
     engine = engine_for(actor, max_context=400, max_batch=8)
     policies = {each.name: each for each in (policy("actor", actor, engine), *partners)}
-    (group,) = asyncio.run(Rollout(environment, program, policies).groups([Task("t")], size=size, seed=0))
+    (group,) = asyncio.run(Rollout(environment, program, policies).groups([task], size=size, seed=0))
     assert all(episode.valid for episode in group.episodes), [e.failures for e in group.episodes]
     return Played(group, actor, engine)
 

@@ -1,7 +1,8 @@
 """Agent programs: ordinary async functions of a session."""
 
 from sojourn.agents.choose import choose
+from sojourn.agents.markov import markov
 from sojourn.agents.oracle import demonstrate
 from sojourn.agents.react import react
 
-__all__ = ["choose", "demonstrate", "react"]
+__all__ = ["choose", "demonstrate", "markov", "react"]

@@ -1,13 +1,15 @@
-"""Decoding: tokens a second with a running batch, against `transformers` and against the machine's limit."""
+"""Decoding: tokens a second with a running batch, against `transformers`, llama.cpp and vLLM, and against the machine's limit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
+from sojourn.bench.decode_peers import Peer, decode_peers
 from sojourn.bench.limit import bare_products, cache_reads
 from sojourn.bench.measure import Result, Side, alternate
 from sojourn.bench.ours import Endless, prompt, sample
@@ -19,9 +21,10 @@ def decode(quick: bool) -> Result:
     """Seconds of a decoding step are the difference between sampling many and few tokens: prefill is not in them."""
     result = Result("decode")
     few, many, turns = (2, 14, 3) if quick else (2, 34, 5)
+    peers, result.skipped = decode_peers()
     for length in (64,) if quick else (64, 512):
         for rows in (16, 64) if quick else (1, 16, 64, 128):
-            seconds = _steps(rows, length, few, many, turns)
+            seconds = _steps(rows, length, few, many, turns, peers)
             seconds["limit"] = min(seconds.pop("products"), seconds.pop("products, packed")) + seconds.pop("cache")
             line: dict[str, Any] = {"batch": rows, "prompt": length}
             line |= {f"{name} (tokens/s)": rows / each for name, each in seconds.items()}
@@ -40,7 +43,7 @@ def decode(quick: bool) -> Result:
     return result
 
 
-def _steps(rows: int, length: int, few: int, many: int, turns: int) -> dict[str, float]:
+def _steps(rows: int, length: int, few: int, many: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, float]:
     """Seconds of one step of each side, all sides in turn."""
     ours, theirs = load("smollm2-135m"), load("smollm2-135m")
     engine = Endless(ours.model, ours.tokenizer, max_batch=rows, max_context=length + many + 2)
@@ -54,9 +57,10 @@ def _steps(rows: int, length: int, few: int, many: int, turns: int) -> dict[str,
     for tokens in (few, many):
         sides[f"sojourn {tokens}"] = lambda tokens=tokens: sample(engine, prompts, tokens)  # type: ignore[misc]
         sides[f"transformers {tokens}"] = lambda tokens=tokens: generate(theirs.model, prompts, tokens)  # type: ignore[misc]
+        sides |= {f"{name} {tokens}": partial(peer, prompts, tokens) for name, peer in peers.items()}
     taken = alternate(sides, turns)
     seconds = {name: each.median for name, each in taken.items() if not name[-1].isdigit()}
-    for name in ("sojourn", "transformers"):
+    for name in ("sojourn", "transformers", *peers):
         seconds[name] = (taken[f"{name} {many}"].median - taken[f"{name} {few}"].median) / (many - few)
     return seconds
 

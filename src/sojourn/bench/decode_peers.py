@@ -84,7 +84,7 @@ class LlamaCpp:
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.cache_ram_mib, params.cache_idle_slots = 0, False  # keep no prompts
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
-        params.port, params.verbosity = 0, 0
+        params.port, params.verbosity = 0, 3
         self._server = xllamacpp.Server(params)
         self._slots, self._context = slots, context
 

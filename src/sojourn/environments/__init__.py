@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sojourn.environments.check import check_environment
 from sojourn.environments.function import FunctionEnvironment, from_function
+from sojourn.environments.gymnasium import from_gymnasium
 from sojourn.environments.math import ToolArithmetic
 from sojourn.environments.plain_class import ClassEnvironment, from_class
 from sojourn.environments.reasoning_gym import from_reasoning_gym
@@ -31,6 +32,10 @@ ENVIRONMENTS: dict[str, Listing] = {
     "math/tool_arithmetic": Listing(
         "arithmetic in words with a calculator that does one operation a call; three levels, oracle",
         lambda _: World(ToolArithmetic, ToolArithmetic.tasks()),
+    ),
+    "gymnasium/<id>": Listing(
+        "any Gymnasium environment with finitely many actions (CartPole-v1, FrozenLake-v1, ...); needs sojourn[envs-gymnasium]",
+        from_gymnasium,
     ),
     "reasoning_gym/<family>": Listing(
         "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
@@ -53,5 +58,5 @@ def find(name: str) -> World:
 
 __all__ = [
     "ENVIRONMENTS", "ClassEnvironment", "FunctionEnvironment", "Listing", "TaskList", "ToolArithmetic", "ToolEnvironment", "World",
-    "answer_text", "check_environment", "find", "from_class", "from_function", "from_reasoning_gym",
+    "answer_text", "check_environment", "find", "from_class", "from_function", "from_gymnasium", "from_reasoning_gym",
 ]  # fmt: skip
