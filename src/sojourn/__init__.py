@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sojourn import models
     from sojourn.core import Action, Environment, Observation, Task, Transition
     from sojourn.curriculum import Staircase, Uniform
-    from sojourn.environments import TaskList, ToolEnvironment, World, from_class, from_function
+    from sojourn.environments import TaskList, ToolEnvironment, World, from_class, from_function, from_gymnasium
     from sojourn.rendering import CodeFence, JsonTags, PlainText, ReAct, XmlTags
     from sojourn.tools import tool
     from sojourn.training import Experiment, TrainConfig, train
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _HOME = {
     "sojourn.core": ("Action", "Environment", "Observation", "Task", "Transition"),
     "sojourn.curriculum": ("Staircase", "Uniform"),
-    "sojourn.environments": ("TaskList", "ToolEnvironment", "World", "from_class", "from_function"),
+    "sojourn.environments": ("TaskList", "ToolEnvironment", "World", "from_class", "from_function", "from_gymnasium"),
     "sojourn.rendering": ("CodeFence", "JsonTags", "PlainText", "ReAct", "XmlTags"),
     "sojourn.tools": ("tool",),
     "sojourn.training": ("Experiment", "TrainConfig", "train"),
@@ -29,7 +29,7 @@ _HOME = {
 __all__ = [
     "Action", "CodeFence", "Environment", "Experiment", "JsonTags", "Observation", "PlainText", "ReAct", "Staircase", "Task",
     "TaskList", "ToolEnvironment", "TrainConfig", "Transition", "Uniform", "World", "XmlTags", "from_class", "from_function",
-    "models", "tool", "train",
+    "from_gymnasium", "models", "tool", "train",
 ]  # fmt: skip
 
 

