@@ -25,7 +25,7 @@ class Config(TrainConfig):
 
     run: str = "runs/quickstart"
     """Run folder.  An existing one is resumed."""
-    steps: int = 12
+    steps: int = 10
     """Optimizer steps."""
     max_minutes: float = 10.0
     """Train no longer than this, so that a slow laptop is done in a quarter of an hour."""
