@@ -71,4 +71,5 @@ def test_a_markov_program_forgets_the_text_and_keeps_the_credit() -> None:
         assert len(paths) == 1, "no context grows"
     table = columns([run.group])
     assert (table.turn_S[table.episode_S == 0] == np.arange((table.episode_S == 0).sum())).all()
+    run.group.episodes[0].reward = {"r": 1.0}  # so that there is something to learn
     asyncio.run(trained(run))

@@ -24,7 +24,7 @@ def random_batch(parents: list[int]) -> TreeBatch:
         trie.insert([number], max(parent % (number + 1), number - 3) - 1)
     order, position, end = trie.depth_first()
     empty = np.zeros(0, np.int64)
-    return TreeBatch(order, position, end, empty, empty, empty)
+    return TreeBatch(order, position, end, empty, empty, empty, {})
 
 
 def dense_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scale: float) -> Tensor:

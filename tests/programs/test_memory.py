@@ -46,7 +46,7 @@ def test_an_episode_of_three_contexts_is_played_and_trained() -> None:
         assert episode.leaves == episode.actions
     learned: Learned = asyncio.run(trained(run))
     assert learned.metrics["trained_tokens"] == sum(len(e.tree[s].tokens) for e in run.group.episodes for s in e.actions)
-    assert learned.metrics["unique_tokens"] == unique_prefixes(paths_of(run.group))
+    assert learned.metrics["unique_tokens"] == unique_prefixes([path[:-1] for path in paths_of(run.group)])
 
 
 def test_credit_crosses_the_rewrites_and_counts_the_episode_once() -> None:

@@ -63,7 +63,7 @@ def test_a_whole_search_tree_is_played_and_trained() -> None:
         assert sorted(episode.leaves) == leaves
     learned = asyncio.run(trained(run, LeafRelative()))
     assert learned.metrics["trained_tokens"] == sum(len(e.tree[s].tokens) for e in run.group.episodes for s in e.actions)
-    assert learned.metrics["unique_tokens"] == unique_prefixes(paths_of(run.group))
+    assert learned.metrics["unique_tokens"] == unique_prefixes([path[:-1] for path in paths_of(run.group)])
 
 
 def below(tree, span: int) -> list[int]:  # type: ignore[no-untyped-def]
