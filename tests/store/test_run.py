@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,8 +73,10 @@ def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
         RunFolder(tmp_path / "run")
 
 
-def test_tensorboard_hides_what_was_logged_after_the_checkpoint(tmp_path: Path) -> None:
+def test_tensorboard_hides_what_was_logged_after_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    seconds = count(1_000_000_000)  # event files are read in the order of their names, which begin with the second of their start
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.time", SimpleNamespace(time=lambda: next(seconds)))
     with RunFolder(tmp_path) as run:
         for step in (1, 2, 3):
             run.log_step({"step": step, "reward": float(step), "level": {"band": "wide", "at": 2}})
