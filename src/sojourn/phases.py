@@ -92,7 +92,9 @@ def trace(events: Sequence[Event]) -> dict[str, object]:
         track = 0
         if event.name == BESIDE:
             track = next((n for n, free in enumerate(tracks) if n and free <= event.start), len(tracks))
-            tracks[track:] = [event.end, *tracks[track + 1 :]]
+            if track == len(tracks):
+                tracks.append(event.end)
+            tracks[track] = event.end
         rows.append(
             {
                 "name": event.name,

@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from helpers import small
 from hypothesis import given
 from hypothesis import strategies as st
 from small_run import config, experiment
@@ -61,11 +60,8 @@ def test_nothing_is_recorded_unless_asked() -> None:
     assert [event.name for event in events] == ["a"]
 
 
-def test_a_profiled_run_has_a_breakdown_and_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    for part in (small().model, small().tokenizer):
-        part.save_pretrained(tmp_path / "model")
-    train(config(tmp_path / "run", tmp_path / "model", steps=2, profile=True), experiment())
+def test_a_profiled_run_has_a_breakdown_and_traces(tmp_path: Path, model: Path) -> None:
+    train(config(tmp_path / "run", model, steps=2, profile=True), experiment())
     for row in RunFolder(tmp_path / "run").metrics():
         seconds = {key.split("/")[1]: value for key, value in row.items() if key.startswith("seconds/")}
         assert set(seconds) == {"prefill", "decode", "tools", "packing", "forward", "backward", "optimizer", "idle"}

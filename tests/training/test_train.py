@@ -15,32 +15,12 @@ import numpy as np
 import pytest
 import small_run
 import torch
-from helpers import small
 from safetensors.torch import load_file
 from small_run import config, experiment
 
 from sojourn.learner import Learner
 from sojourn.store import DiskFullError, RunFolder, read_episodes
 from sojourn.training import checkpoint, train
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model as a local directory."""
-    folder = tmp_path_factory.mktemp("model")
-    loaded = small()
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

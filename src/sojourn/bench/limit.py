@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sojourn.bench.measure import Side
+from sojourn.engine.cache import Shape
 
 
 def bare_products(model: PreTrainedModel, rows: int) -> tuple[Side, Side]:
@@ -29,8 +30,6 @@ def bare_products(model: PreTrainedModel, rows: int) -> tuple[Side, Side]:
 
 def cache_reads(model: PreTrainedModel, rows: int, length: int) -> Side:
     """Reading the keys and values of `rows` contexts of `length` tokens once."""
-    config = model.config.get_text_config()
-    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    size = 2 * config.num_hidden_layers * rows * config.num_key_value_heads * dim * length
-    cache: Tensor = torch.ones(size, dtype=model.dtype)
+    shape = Shape.of(model)
+    cache: Tensor = torch.ones(2 * shape.layers * rows * shape.kv_heads * shape.dim * length, dtype=shape.dtype)
     return lambda: cache.sum()

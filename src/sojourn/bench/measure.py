@@ -28,9 +28,6 @@ class Seconds:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
-
 
 @dataclass
 class Result:

@@ -93,10 +93,10 @@ class Scripted(Environment):
 
 
 class Loop:
-    """Our rollout and our training step over episodes of one shape."""
+    """Our rollout and our training step over episodes of one shape.  `computed_tokens`: by the engine, in the last rollout."""
 
     def __init__(self, loaded: LoadedModel, shape: Shape, *, learning_rate: float = 0.0) -> None:
-        self.shape = shape
+        self.shape, self.computed_tokens = shape, 0
         self.engine = Endless(loaded.model, loaded.tokenizer, max_batch=shape.prompts * shape.group, max_context=shape.context)
         self.learner = Learner(loaded.model, OptimizerConfig(learning_rate=learning_rate))
         protocol = PlainText()
@@ -111,9 +111,11 @@ class Loop:
 
     def rollout(self) -> list[EpisodeGroup]:
         """Play all episodes, with an empty store."""
+        before = self.engine.computed_tokens
         self.engine.update(self.engine.version + 1)
         tasks = [Task(str(number)) for number in range(self.shape.prompts)]
         groups = asyncio.run(self._rollout.groups(tasks, size=self.shape.group, seed=self.engine.version))
+        self.computed_tokens = self.engine.computed_tokens - before
         sampled = sum(len(group.tree[span].tokens) for group in groups for episode in group.episodes for span in episode.actions)
         assert sampled == self.shape.sampled, f"sampled {sampled} tokens, the script says {self.shape.sampled}"
         return groups

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from sojourn.bench.ours import Shape
+from sojourn.bench.measure import Result, Side, alternate
+from sojourn.bench.ours import Loop, Shape
 from sojourn.models import load
 
 if TYPE_CHECKING:
@@ -22,12 +24,22 @@ def trl_loop(shape: Shape) -> tuple[TrlLoop | None, str]:
     loop = TrlLoop(
         loaded.model,
         loaded.tokenizer,
-        prompts=shape.prompts,
-        group=shape.group,
-        turns=shape.turns,
-        action_tokens=shape.action_tokens,
-        prompt_tokens=shape.prompt_tokens,
-        observation_tokens=shape.observation_tokens,
+        **asdict(shape),
         micro_batch=min(8, shape.prompts * shape.group),
     )
     return loop, ""
+
+
+def beside_trl(result: Result, loop: Loop, what: Literal["rollout", "step"], quick: bool) -> dict[str, Any]:
+    """Seconds of our loop and of TRL's, or the reason why there are none of it."""
+    sides: dict[str, Side] = {"sojourn": getattr(loop, what)}
+    theirs, reason = trl_loop(loop.shape)
+    if theirs is None:
+        result.skipped["trl"] = reason
+    else:
+        sides["trl"] = getattr(theirs, what)
+    taken = alternate(sides, 1 if quick else 3, warm_up=0 if quick else 1)
+    line = {f"{name} (s)": seconds.median for name, seconds in taken.items()}
+    if theirs is not None:
+        line["trl / sojourn"] = line["trl (s)"] / line["sojourn (s)"]
+    return line

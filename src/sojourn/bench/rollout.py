@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sojourn.bench.measure import Result, Side, alternate, linear_fit
+from sojourn.bench.measure import Result, linear_fit
 from sojourn.bench.ours import Loop, Shape
-from sojourn.bench.peers import trl_loop
+from sojourn.bench.peers import beside_trl
 from sojourn.models import load
 
 
@@ -31,23 +31,12 @@ def rollout(quick: bool) -> Result:
 
 def _compare(result: Result, shape: Shape, quick: bool) -> None:
     loop = Loop(load("smollm2-135m"), shape)
-    sides: dict[str, Side] = {"sojourn": loop.rollout}
-    theirs, reason = trl_loop(shape)
-    if theirs is None:
-        result.skipped["trl"] = reason
-    else:
-        sides["trl"] = theirs.rollout
-    taken = alternate(sides, 1 if quick else 3, warm_up=0 if quick else 1)
-    before = loop.engine.computed_tokens
-    loop.rollout()
-    computed = loop.engine.computed_tokens - before
-    line = {"turns": shape.turns, "group": shape.group, "computed": computed, "sojourn (s)": taken["sojourn"].median}
-    if theirs is not None:
-        line |= {"trl (s)": taken["trl"].median, "trl / sojourn": taken["trl"].median / taken["sojourn"].median}
-        result.ratios[f"rollout_vs_trl_turns{shape.turns}_group{shape.group}"] = float(line["trl / sojourn"])
+    seconds = beside_trl(result, loop, "rollout", quick)
+    if "trl / sojourn" in seconds:
+        result.ratios[f"rollout_vs_trl_turns{shape.turns}_group{shape.group}"] = seconds["trl / sojourn"]
         if shape.turns == 8:
-            result.ratios["rollout_vs_trl_turns8"] = float(line["trl / sojourn"])
-    result.rows.append(line)
+            result.ratios["rollout_vs_trl_turns8"] = seconds["trl / sojourn"]
+    result.rows.append({"turns": shape.turns, "group": shape.group, "computed": loop.computed_tokens} | seconds)
 
 
 def _fit(result: Result, rows: int) -> None:

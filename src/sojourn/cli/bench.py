@@ -25,13 +25,9 @@ def bench(
         quick: Fewer and smaller cases, under five minutes.
         write_json: Write the result into this file, too, with the machine, the versions and the commit.
     """
-    import torch
+    from sojourn.training.setup import use_machine
 
-    from sojourn.training.setup import keep_memory
-
-    keep_memory()
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+    use_machine()
     console = Console()
     load = os.getloadavg()[0]
     if load > 0.5:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from tyro.conf import Positional, arg
 from sojourn.cli import recipe as recipes
 from sojourn.cli.table import rates
 from sojourn.cli.train import RECIPE_COPY
+from sojourn.store import write_json as write
 
 if TYPE_CHECKING:
     from sojourn.core import EpisodeGroup
@@ -53,7 +53,7 @@ def evaluate(
     console.print(rates(rows))
     if write_json:
         page = {"target": target, "checkpoint": saved.name if saved else None, "recipe": str(chosen.path), "rows": rows}
-        Path(write_json).write_text(json.dumps(page, indent=2) + "\n")
+        write(Path(write_json), page)
 
 
 def measure(trainer: Trainer, tasks: int, greedy: bool) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from sojourn.core import Ints
 
@@ -27,6 +28,14 @@ class Shape:
     dim: int
     dtype: torch.dtype
     device: torch.device
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> Shape:
+        config = model.config.get_text_config()
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return cls(config.num_hidden_layers, kv_heads, dim, model.dtype, model.device)
 
 
 @dataclass(eq=False, slots=True)

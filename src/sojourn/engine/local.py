@@ -76,15 +76,12 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.version = 0
         self._max_context: int = min(max_context, config.max_position_embeddings)
-        heads = config.num_attention_heads
-        kv_heads = getattr(config, "num_key_value_heads", None) or heads
-        dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        shape = Shape(config.num_hidden_layers, kv_heads, dim, model.dtype, model.device)
+        shape = Shape.of(model)
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
         self._packed = PackedLinears(model)
         self._cache = Cache(shape, max_batch, -(-self._max_context // CHUNK) * CHUNK, shared_tokens=shared_tokens)
         self._deterministic = deterministic
-        self._group = heads // kv_heads
+        self._group = config.num_attention_heads // shape.kv_heads
         self._windows = windows_of(model)
         self._ends = end_tokens(model, tokenizer)
         self._waiting: list[_Request] = []

@@ -1,7 +1,7 @@
 """Linear layers in the weight layout of oneDNN, for the engine's forward passes on a CPU.
 
 A decoding step multiplies a few rows with every weight of the model.  That is bound by memory, and oneDNN's own layout is read
-about twice as fast as the plain one.  The learner keeps training the plain weights; the copies are made anew when they change.
+faster than the plain one.  The learner keeps training the plain weights; the copies are made anew when they change.
 """
 
 from __future__ import annotations

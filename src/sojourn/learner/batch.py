@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +49,35 @@ class TreeBatch:
         return (k <= q) & (q < self.end[None])
 
 
-def build(parts: Iterable[tuple[TrajectoryTree, int, Positions]]) -> TreeBatch:
+Part: TypeAlias = tuple[TrajectoryTree, int, Positions]
+"""A span to be trained: its tree, its id, and the row of each of its tokens or -1 for a token that is not trained."""
+
+
+def cut(parts: Sequence[Part], episodes: Sequence[int], token_budget: int) -> list[list[Part]]:
+    """Parts of whole episodes, of at most `token_budget` unique tokens together where one episode allows it.
+
+    episodes: of each part; parts of one episode lie together.
+    """
+    result: list[list[Part]] = []
+    trie = Trie()
+    for _, members in groupby(zip(episodes, parts, strict=True), key=lambda each: each[0]):
+        own = [part for _, part in members]
+        paths = [tree.tokens(span) for tree, span, _ in own]
+        for path in paths:
+            trie.insert(path, -1)
+        if not result or len(trie) > token_budget:
+            result.append([])
+            trie = Trie()
+            for path in paths:
+                trie.insert(path, -1)
+        result[-1] += own
+    return result
+
+
+def build(parts: Iterable[Part]) -> TreeBatch:
     """Merge trained action spans into one batch.
 
-    parts: (tree, id of a trained span, row of each of its tokens or -1 for a token that is not trained).  One row more stands for
-    the state after the span; its entry has the target -1.
+    One row more than a span has tokens stands for the state after it; its entry has the target -1.
     """
     trie = Trie()
     query: list[int] = []

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sojourn.core import EpisodeGroup
 from sojourn.credit import Columns, value_targets
 from sojourn.engine.attention import attach
-from sojourn.learner.batch import TreeBatch, build
+from sojourn.learner.batch import Part, TreeBatch, build, cut
 from sojourn.learner.learner import hidden_states
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives.critic import CriticInputs, ValueLoss
@@ -29,11 +28,9 @@ from sojourn.phases import phase
 
 
 class Critic:
-    """Values of states, learned by `loss`.  `episodes_at_once`: of one micro-batch."""
+    """Values of states, learned by `loss`.  `token_budget` as in `Learner`."""
 
-    def __init__(
-        self, model: PreTrainedModel, optimizer: OptimizerConfig, loss: ValueLoss, *, episodes_at_once: int = 32
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, optimizer: OptimizerConfig, loss: ValueLoss, *, token_budget: int = 4096) -> None:
         attach(model)
         self.model = copy.deepcopy(model).requires_grad_(True)
         self.model.get_output_embeddings().requires_grad_(self.model.config.tie_word_embeddings)  # else it has no gradient
@@ -41,7 +38,7 @@ class Critic:
         nn.init.zeros_(self.head.weight)
         self.loss = loss
         self.optimizer = AdamW(nn.ModuleList([self.model, self.head]), optimizer)
-        self._episodes = episodes_at_once
+        self.token_budget = token_budget
 
     def valued(self, groups: Sequence[EpisodeGroup], columns: Columns) -> Columns:
         """`columns` with `value_T`, and with `after_S` at the leaves of episodes that were cut."""
@@ -91,22 +88,11 @@ class Critic:
     def _batches(self, groups: Sequence[EpisodeGroup], columns: Columns) -> list[TreeBatch]:
         """All states before action tokens, numbered on the T axis, and those after the last action of a cut episode, numbered by
         their row after that."""
-        tree_of: list[Any] = [group.tree for group in groups for _ in group.episodes]
-        cut = columns.leaf_S & columns.bootstraps_E[columns.episode_S]
-        parts = [
-            (
-                tree_of[columns.episode_S[row]],
-                int(columns.span_S[row]),
-                _rows(a, b, len(columns.row_T) + row if cut[row] else None),
-            )
-            for row, (a, b) in enumerate(pairwise(columns.start_S.tolist()))
-        ]
-        count = len(tree_of)
-        chunks = [range(first, min(first + self._episodes, count)) for first in range(0, count, self._episodes)]
-        chosen = ([part for part, e in zip(parts, columns.episode_S, strict=True) if e in chunk] for chunk in chunks)
-        return [build(each) for each in chosen if each]
-
-
-def _rows(start: int, stop: int, after: int | None) -> NDArray[np.int64]:
-    """Rows of a span's tokens, and of the state after them."""
-    return np.asarray([*range(start, stop), *([] if after is None else [after])], np.int64)
+        tree_of = [group.tree for group in groups for _ in group.episodes]
+        ends = columns.leaf_S & columns.bootstraps_E[columns.episode_S]
+        parts: list[Part] = []
+        for row, (start, stop) in enumerate(pairwise(columns.start_S.tolist())):
+            after = [len(columns.row_T) + row] if ends[row] else []
+            rows = np.asarray([*range(start, stop), *after], np.int64)
+            parts.append((tree_of[columns.episode_S[row]], int(columns.span_S[row]), rows))
+        return [build(each) for each in cut(parts, columns.episode_S.tolist(), self.token_budget)]

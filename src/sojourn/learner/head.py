@@ -45,13 +45,14 @@ def legal_log_probabilities(
     """
     width = max(map(len, legal))
     ids = torch.tensor([[*row, *[row[0]] * (width - len(row))] for row in legal], device=hidden.device)
-    filler = torch.arange(width)[None] >= torch.tensor([len(row) for row in legal])[:, None]
+    length = torch.tensor([len(row) for row in legal], device=hidden.device)
+    filler = torch.arange(width, device=hidden.device)[None] >= length[:, None]
     logits = torch.einsum("td,twd->tw", hidden, weight[ids]).float()
     if softcap:
         logits = (logits / softcap).tanh() * softcap
-    logps = (logits / temperature).masked_fill(filler.to(hidden.device), -torch.inf).log_softmax(-1)
+    logps = (logits / temperature).masked_fill(filler, -torch.inf).log_softmax(-1)
     at = (ids == target[:, None]).int().argmax(-1, keepdim=True)
-    known = logps.masked_fill(filler.to(hidden.device), 0.0)
+    known = logps.masked_fill(filler, 0.0)
     return logps.gather(1, at)[:, 0], -(logps.exp() * known).sum(-1)
 
 

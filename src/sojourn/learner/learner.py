@@ -22,9 +22,10 @@ from transformers import PreTrainedModel
 from sojourn.core import EpisodeGroup, Span
 from sojourn.credit import Columns
 from sojourn.engine.attention import attach, using
+from sojourn.engine.cache import Shape
 from sojourn.engine.local import windows_of
 from sojourn.learner.attention import TreePlan
-from sojourn.learner.batch import TreeBatch, Trie, build
+from sojourn.learner.batch import Part, TreeBatch, build, cut
 from sojourn.learner.head import legal_log_probabilities, log_probabilities
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Objective
@@ -44,9 +45,8 @@ class Micro:
 
 def hidden_states(model: PreTrainedModel, batch: TreeBatch) -> Tensor:
     """The last hidden states (N, D) of all tokens of a batch."""
-    config = model.config.get_text_config()
-    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    with using(TreePlan(batch, config.num_attention_heads // kv_heads, windows_of(model), model.dtype)):
+    group = model.config.get_text_config().num_attention_heads // Shape.of(model).kv_heads
+    with using(TreePlan(batch, group, windows_of(model), model.dtype)):
         states: Tensor = model.base_model(
             input_ids=torch.from_numpy(batch.token)[None], position_ids=torch.from_numpy(batch.position)[None], use_cache=False
         ).last_hidden_state[0]
@@ -114,31 +114,12 @@ class Learner:
         start = columns.start_S
         needed_S = np.asarray([needed_T[a:b].any() for a, b in pairwise(start)], bool)
         tree_of = [group.tree for group in groups for _ in group.episodes]
-        by_episode: dict[int, list[int]] = {}
+        parts: list[Part] = []
         for row in np.flatnonzero(needed_S).tolist():
-            by_episode.setdefault(int(columns.episode_S[row]), []).append(row)
-        micros: list[list[int]] = []
-        trie = Trie()
-        for episode, rows in by_episode.items():
-            paths = [tree_of[episode].tokens(int(columns.span_S[row])) for row in rows]
-            for path in paths:
-                trie.insert(path, -1)
-            if not micros or len(trie) > self.token_budget:
-                micros.append([])
-                trie = Trie()
-                for path in paths:
-                    trie.insert(path, -1)
-            micros[-1].append(episode)
-        result = []
-        for episodes in micros:
-            rows = [row for episode in episodes for row in by_episode[episode]]
-            parts = []
-            for row in rows:
-                index = np.arange(start[row], start[row + 1])
-                tree = tree_of[int(columns.episode_S[row])]
-                parts.append((tree, int(columns.span_S[row]), np.where(needed_T[index], index, -1)))
-            result.append(Micro(build(parts), _temperature([tree[span] for tree, span, _ in parts])))
-        return result
+            index = np.arange(start[row], start[row + 1])
+            parts.append((tree_of[columns.episode_S[row]], int(columns.span_S[row]), np.where(needed_T[index], index, -1)))
+        micros = cut(parts, columns.episode_S[needed_S].tolist(), self.token_budget)
+        return [Micro(build(each), _temperature([tree[span] for tree, span, _ in each])) for each in micros]
 
     def inputs(self, micro: Micro, whole: LossInputs, objective: Objective) -> LossInputs:
         """What the objective reads of one micro-batch: one forward pass with gradients, and one of the reference for a KL term.

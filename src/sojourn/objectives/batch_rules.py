@@ -12,7 +12,7 @@ Each has `prepare(inputs)`, to be called once on the whole batch with the log-pr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ def covariance(inputs: LossInputs) -> Tensor:
 @dataclass(frozen=True, kw_only=True)
 class ClipCov:
     """Clip, and mute `share` of the batch's tokens, at random among those with low < covariance < high."""
+
+    reach: ClassVar[None] = None
 
     clip: Clip = Clip()
     """The clip that applies to all tokens."""
@@ -68,6 +70,8 @@ class ClipCov:
 @dataclass(frozen=True, kw_only=True)
 class KlCov:
     """No clip; the tokens of highest covariance are held back by |log ratio|."""
+
+    reach: ClassVar[None] = None
 
     share: float = 2e-4
     """Share of tokens held back; raising it keeps the entropy higher."""

@@ -9,7 +9,6 @@ reference, H_t entropy.  A published algorithm is a choice of each (`sojourn.obj
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
 from torch import Tensor
 
@@ -19,11 +18,11 @@ from sojourn.objectives.correction import Correction
 from sojourn.objectives.inputs import LossInputs, Metrics
 from sojourn.objectives.kl import Kl
 from sojourn.objectives.ratio import Centre, Granularity, log_ratio
-from sojourn.objectives.smooth import GeometricMean
-from sojourn.objectives.trust_region import Clip, TrustRegion, Unclipped
-from sojourn.objectives.weighted import Kimi
+from sojourn.objectives.trust_region import Clip, Reach, TrustRegion, Unclipped
 
-Reach: TypeAlias = Literal["token", "turn", "sequence"]
+WIDER: tuple[Reach, ...] = ("token", "turn", "sequence")
+REACH: dict[str, Reach] = {"none": "token", "token": "token", "turn": "turn", "sequence": "sequence", "product": "sequence"}
+"""How far an advantage works through a ratio or a weight of each granularity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +61,11 @@ class PolicyGradient:
     def reach(self) -> Reach | None:
         """How far an advantage works.  Where a token's turn (its sequence; the token itself) holds no advantage, the token adds
         nothing to the loss and a learner may skip it.  None if other terms act on every token."""
-        if self.kl is not None or self.entropy or isinstance(self.trust_region, BatchRule | Kimi):
+        alone = self.trust_region.reach
+        if self.kl is not None or self.entropy or alone is None:
             return None
-        if isinstance(self.trust_region, GeometricMean) or any(correction.level != "token" for correction in self.corrections):
-            return "sequence"
-        if self.granularity == "turn":
-            return "turn"
-        return "token" if self.granularity in ("token", "none") else "sequence"
+        levels = (self.granularity, *(correction.level for correction in self.corrections))
+        return max((alone, *map(REACH.__getitem__, levels)), key=WIDER.index)
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
         """Let the parts that look at the whole batch do so.  Call once, on the whole batch, before taking micro-batches."""

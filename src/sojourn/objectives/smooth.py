@@ -8,17 +8,21 @@ DPPO            -r A, dropped where pi has moved from mu by more than a bound in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import Granularity, segment_mean, widen
+from sojourn.objectives.trust_region import Reach
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sapo:
     """A soft gate with slope 1 at r = 1 that flattens on both sides."""
+
+    reach: ClassVar[Reach] = "token"
 
     tau_good: float = 1.0
     """Temperature for A > 0; raising it narrows the gate."""
@@ -37,6 +41,8 @@ class GeometricMean:
     """GMPO: log-ratios are clipped one-sidedly token by token, then averaged over the sequence.  Use granularity "sequence" and
     aggregation "sequences"."""
 
+    reach: ClassVar[Reach] = "sequence"
+
     low: float = 0.4
     """Bound of a falling log-ratio, in nats."""
     high: float = 0.4
@@ -53,6 +59,8 @@ class GeometricMean:
 @dataclass(frozen=True, kw_only=True)
 class Dppo:
     """The plain ratio, with the tokens dropped whose probability has already moved too far in the wanted direction."""
+
+    reach: ClassVar[Reach] = "token"
 
     low: float = 0.2
     """How far a probability may have fallen, for A < 0."""

@@ -6,7 +6,7 @@ Each is called with the tokens' log-ratios and returns the loss to minimise and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,9 +14,17 @@ from torch import Tensor
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import Granularity, widen
 
+Reach: TypeAlias = Literal["token", "turn", "sequence"]
+
 
 class TrustRegion(Protocol):
-    """`(log_ratio of tokens, granularity, inputs) -> (loss_T, cut_T)`."""
+    """`(log_ratio of tokens, granularity, inputs) -> (loss_T, cut_T)`.
+
+    reach: with ratios of single tokens, how far an advantage works; None if the loss is there without any advantage.
+    """
+
+    @property
+    def reach(self) -> Reach | None: ...
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]: ...
 
@@ -24,6 +32,8 @@ class TrustRegion(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Clip:
     """-min(r A, clip(r, 1 - low, 1 + high) A).  [PPO, arXiv 1707.06347, eq. 7; clip-higher: DAPO, arXiv 2503.14476, eq. 10]"""
+
+    reach: ClassVar[Reach] = "token"
 
     low: float = 0.2
     """How far a ratio may fall before a bad action stops being pushed down."""
@@ -56,6 +66,8 @@ class Clip:
 @dataclass(frozen=True, kw_only=True)
 class Unclipped:
     """-r A: no trust region.  With granularity "none" it is REINFORCE, -A log pi."""
+
+    reach: ClassVar[Reach] = "token"
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         factor = inputs.logp if granularity == "none" else widen(log_ratio, inputs, granularity).exp()

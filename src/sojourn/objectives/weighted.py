@@ -9,17 +9,21 @@ VESPO    -sg[r^k exp(lambda (1 - r))] A log pi, k and lambda by the sign of A
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import Granularity, widen
+from sojourn.objectives.trust_region import Reach
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cispo:
     """-sg[clip(r, 1 - low, 1 + high)] A log pi.  With low 1 and high 0 it is the policy gradient with weights in [0, 1]."""
+
+    reach: ClassVar[Reach] = "token"
 
     low: float = 1.0
     """Ratios below 1 - low weigh as much as that; 1 is no lower bound."""
@@ -36,6 +40,8 @@ class Cispo:
 class Topr:
     """Tapered: full weight for what went well, at most weight 1 and falling with the ratio for what went badly."""
 
+    reach: ClassVar[Reach] = "token"
+
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         ratio = widen(log_ratio.detach(), inputs, granularity).exp()
         weight = torch.where(inputs.advantage < 0, ratio.clamp(max=1.0), torch.ones_like(ratio))
@@ -45,6 +51,8 @@ class Topr:
 @dataclass(frozen=True, kw_only=True)
 class Kimi:
     """Mirror descent: REINFORCE, pulled back to the old policy by a square."""
+
+    reach: ClassVar[None] = None
 
     tau: float = 0.1
     """Raising it keeps the policy nearer to the old one."""
@@ -57,6 +65,8 @@ class Kimi:
 @dataclass(frozen=True, kw_only=True)
 class Vespo:
     """A smooth weight that is 1 at r = 1 and falls on both sides."""
+
+    reach: ClassVar[Reach] = "token"
 
     good: tuple[float, float] = (2.0, 3.0)
     """(k, lambda) for A > 0."""

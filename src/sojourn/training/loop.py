@@ -47,7 +47,11 @@ class Trainer:
         self.model, self.tokenizer, reference = setup.prepare(config, experiment, model)
         self.engine = LocalEngine(self.model, self.tokenizer, max_batch=config.concurrency, max_context=config.max_context)
         self.learner = Learner(self.model, config.optimizer, token_budget=config.token_budget, reference=reference)
-        self.critic = Critic(self.model, config.optimizer, experiment.critic) if experiment.critic else None
+        self.critic = (
+            Critic(self.model, config.optimizer, experiment.critic, token_budget=config.token_budget)
+            if experiment.critic
+            else None
+        )
         self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
         self.step = 0
 

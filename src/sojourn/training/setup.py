@@ -37,9 +37,7 @@ def prepare(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, PreTrainedModel | None]:
     """Load the model that the config names (or take `loaded`): the model, its tokenizer, and a frozen reference if the
     experiment wants one."""
-    keep_memory()
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+    use_machine()
     found = loaded or load(config.model)
     model = found.model
     model.to(dtype=precision(config.dtype))  # type: ignore[arg-type, call-arg, unused-ignore]
@@ -65,6 +63,13 @@ def add_adapters(model: PreTrainedModel, rank: int, seed: int) -> None:
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
+
+
+def use_machine() -> None:
+    """Compute on all cores, unless OMP_NUM_THREADS says otherwise, and keep freed memory."""
+    keep_memory()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(os.cpu_count() or 1)
 
 
 def keep_memory() -> None:
