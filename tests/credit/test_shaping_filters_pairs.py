@@ -7,7 +7,6 @@ from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.core import StopReason
 from sojourn.credit import (
     Band,
-    DynamicSampling,
     Overlong,
     Replay,
     ResampleOnCorrect,
@@ -120,13 +119,6 @@ def test_every_dropped_episode_has_one_reason() -> None:
     assert kept.tolist() == [False, False, True, True, False, False]
     assert dropped == {"Valid": 1, "ZeroSignal": 3}
     assert kept.sum() + sum(dropped.values()) == 6
-
-
-def test_dynamic_sampling_stops_when_full_and_complains_when_hopeless() -> None:
-    rule = DynamicSampling(groups=4, most=3)
-    assert [rule.more(3, 1), rule.more(4, 1), rule.more(3, 3), rule.more(0, 2)] == [True, False, False, True]
-    with pytest.raises(ValueError, match="3 rounds kept no group"):
-        rule.more(0, 3)
 
 
 def test_pairs_match_the_best_with_the_worst() -> None:

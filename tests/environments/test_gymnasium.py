@@ -49,6 +49,20 @@ def test_what_is_no_action_is_told_and_does_not_move_the_world() -> None:
     asyncio.run(play())
 
 
+def test_an_episode_succeeds_at_the_environment_s_own_threshold() -> None:
+    """FrozenLake without slipping: the goal pays 1, and the threshold is 0.7."""
+    world = from_gymnasium("FrozenLake-v1", ("left", "down", "right", "up"), is_slippery=False)
+
+    async def play() -> list[bool]:
+        ours = world.make()
+        await ours.reset(world.tasks.task("train", "default", 0), seed=0)
+        steps = [await ours.step(Action(word)) for word in ("down", "down", "right", "right", "down", "right")]
+        assert steps[-1].terminated
+        return [step.info["success"] for step in steps]
+
+    assert asyncio.run(play()) == [False] * 5 + [True]
+
+
 def test_splits_never_share_a_seed_and_the_checker_is_content() -> None:
     seeds = {split: {WORLD.tasks.task(split, "default", i).data["seed"] for i in range(50)} for split in ("train", "test")}
     assert not seeds["train"] & seeds["test"]

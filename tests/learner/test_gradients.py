@@ -20,6 +20,7 @@ from sojourn.learner import Learner, OptimizerConfig
 from sojourn.models import LoadedModel
 from sojourn.objectives import (
     Aggregation,
+    Clip,
     Denominators,
     GeometricMean,
     Importance,
@@ -57,13 +58,19 @@ def learner_for(loaded: LoadedModel, **settings: Any) -> Learner:
 
 
 def gradient(
-    learner: Learner, groups: Sequence[EpisodeGroup], objective: Objective, advantage_T: NDArray[np.float64] | None = None
+    learner: Learner,
+    groups: Sequence[EpisodeGroup],
+    objective: Objective,
+    advantage_T: NDArray[np.float64] | None = None,
+    *,
+    fresh: bool = True,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The gradient that the optimizer would be given, and the metrics."""
     table = columns(groups)
     learner.model.zero_grad()
     learner.optimizer.step = lambda: 0.0  # type: ignore[method-assign]
-    metrics = learner.update(groups, table, dr_grpo()(table) if advantage_T is None else advantage_T, objective)
+    advantage_T = dr_grpo()(table) if advantage_T is None else advantage_T
+    metrics = learner.update(groups, table, advantage_T, objective, fresh=fresh)
     return {name: p.grad.clone() for name, p in learner.model.named_parameters() if p.grad is not None}, metrics
 
 
@@ -135,6 +142,21 @@ def near_policy(loaded: LoadedModel, groups: Sequence[EpisodeGroup]) -> None:
                 own = len(each.tree[span].tokens)
                 each.tree[span].logprobs = (logp + noise)[at : at + own].astype(np.float32)
                 at += own
+
+
+def test_once_the_weights_have_moved_ratios_are_against_what_was_sampled() -> None:
+    """PPO's clipped surrogate (arXiv 1707.06347, eq. 7) written out, with ratios that lie on both sides of the clip range."""
+    made = [group([Script([Turn(5), Turn(3)]), Script([Turn(9)], final=1.0)])]
+    plain = small()
+    near_policy(plain, made)
+    got, metrics = gradient(learner_for(small()), made, PolicyGradient(trust_region=Clip(low=0.03, high=0.03)), fresh=False)
+    table = columns(made)
+    assert table.logp_T is not None
+    ratio = (branch_log_probabilities(plain, made) - torch.from_numpy(table.logp_T).float()).exp()
+    advantage = torch.from_numpy(dr_grpo()(table)).float()
+    (-torch.minimum(ratio * advantage, ratio.clamp(0.97, 1.03) * advantage).mean()).backward()
+    assert_same(got, {name: p.grad for name, p in plain.model.named_parameters() if p.grad is not None})
+    assert 0 < metrics["cut_high"] + metrics["cut_low"] < 1
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
@@ -323,3 +345,19 @@ def test_the_same_model_as_reference_gives_no_divergence() -> None:
     learner = learner_for(small(), reference=small().model.requires_grad_(False))
     _, metrics = gradient(learner, [made], replace(PolicyGradient(), kl=Kl(coefficient=0.5)))
     assert abs(metrics["kl"]) < 1e-9
+
+
+def test_entropies_and_squared_probabilities_are_those_of_each_branch_alone() -> None:
+    plain, learner = small(), learner_for(small(), token_budget=30)
+    table = columns(GROUPS)
+    _, entropy_T = learner.scored(GROUPS, table, np.ones(len(table.row_T), bool))
+    square_T = learner.squares(GROUPS, table)
+    with torch.no_grad():
+        np.testing.assert_allclose(entropy_T, branch_entropies(plain, GROUPS), atol=1e-4)
+    expected = []
+    for each in GROUPS:
+        for span in (span for episode in each.episodes for span in episode.actions):
+            with torch.no_grad():
+                probabilities = plain.model(torch.from_numpy(each.tree.tokens(span))[None]).logits[0].softmax(-1)
+            expected += probabilities[-len(each.tree[span].tokens) - 1 : -1].square().sum(-1).tolist()
+    np.testing.assert_allclose(square_T, expected, rtol=1e-4)

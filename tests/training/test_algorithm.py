@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from small_run import config, experiment
 
 from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.core import StopReason
-from sojourn.credit import columns
-from sojourn.learner import Critic, OptimizerConfig
+from sojourn.credit import Columns, columns
+from sojourn.learner import Critic, Learner, OptimizerConfig
 from sojourn.objectives import ValueLoss
 from sojourn.objectives.presets import PRESETS
 from sojourn.store import RunFolder
@@ -22,12 +23,7 @@ from sojourn.training import Trainer, train
 
 STORED = ["sft", "dft", "dpo", "cdpo", "rpo", "step_dpo", "ln_dpo", "tr_dpo", "ipo", "simpo", "orpo"]
 LACKS = dict.fromkeys(STORED, "learns from stored episodes") | {
-    "remax": "baseline_E",
-    "otb": "square_T",
     "vine_ppo": "value_S",
-    "entropy_advantage": "entropy_T",
-    "top_entropy": "entropy at each token",
-    "kto": "needs a reference policy",
     "tree_rpo": r"must lie in \[0, 1\]",
 }
 """What the trainer, or this world, does not give an algorithm: it says so."""
@@ -48,6 +44,54 @@ def test_every_algorithm_trains_or_says_what_it_lacks(name: str, tmp_path: Path)
     assert moved != (warming or metrics["trained_tokens"] == 0)
     assert ("value_loss" in metrics) == (PRESETS[name].critic is not None)
     assert np.isfinite(metrics.get("loss", 0.0))
+
+
+def test_epochs_and_minibatches_cut_a_rollout_into_whole_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, update = [], Learner.update
+
+    def recorded(learner: Learner, groups: Any, table: Columns, *rest: Any, fresh: bool) -> dict[str, float]:
+        seen.append((table.valid_E, table.group_E, fresh))
+        return update(learner, groups, table, *rest, fresh=fresh)
+
+    monkeypatch.setattr(Learner, "update", recorded)
+    trainer = Trainer(config(tmp_path, tmp_path, groups=5, epochs=3, minibatches=2), experiment(), small())
+    asyncio.run(trainer.train_step())
+    assert [fresh for _, _, fresh in seen] == [True] + 5 * [False]
+    for (first, group_E, _), (second, _, _) in zip(seen[::2], seen[1::2], strict=True):
+        assert (first ^ second).all()
+        assert {len(set(first[group_E == g])) for g in range(5)} == {1}
+        assert {int(first.sum()), int(second.sum())} == {8, 12}
+    assert len({first.tobytes() for first, _, _ in seen[::2]}) > 1, "every epoch has its own order"
+
+
+def test_groups_without_signal_are_replaced_while_rounds_are_left(tmp_path: Path) -> None:
+    """A world that pays nothing on its first two questions: both groups are dropped, two others are sampled in their place."""
+
+    def reward(prompt: str, completion: str) -> float:
+        return 0.0 if prompt in ("Say a.", "Say b.") else float(sum(completion.encode()) % 7)
+
+    prompts = ["Say a.", "Say b.", *(f"Say {number}." for number in range(6))]
+    for rounds, sampled in ((1, 2), (2, 4), (9, 4)):
+        settings = config(tmp_path, tmp_path, algorithm="dapo", groups=2, sampling_rounds=rounds)
+        trainer = Trainer(settings, experiment(reward, prompts=prompts), small())
+        groups, metrics = asyncio.run(trainer.train_step())
+        assert len(groups) == sampled
+        assert len({group.key for group in groups}) == sampled
+        assert metrics["episodes"] == sampled * settings.group_size
+        assert metrics["dropped/ZeroSignal"] == 2 / sampled
+        assert (metrics["trained_tokens"] > 0) == (rounds > 1)
+
+
+def test_the_greedy_episode_is_remax_s_baseline(tmp_path: Path) -> None:
+    trainer = Trainer(config(tmp_path, tmp_path, algorithm="remax"), experiment(), small())
+    groups, _ = asyncio.run(trainer.train_step())
+    table, advantage_T = trainer._last
+    fresh = Trainer(config(tmp_path, tmp_path), experiment(), small())  # the weights that sampled
+    for number, played in enumerate(groups):
+        (greedy,) = asyncio.run(fresh.rollout(temperature=0.0).groups([played.task], size=1, seed=1))
+        mine_T = table.group_E[table.episode_S[table.row_T]] == number
+        expected = table.return_E[table.episode_S[table.row_T]][mine_T] - greedy.episodes[0].total
+        np.testing.assert_allclose(advantage_T[mine_T], expected)
 
 
 def test_a_run_with_a_critic_goes_on_as_if_it_had_never_stopped(tmp_path: Path, model: Path) -> None:

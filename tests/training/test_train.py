@@ -155,10 +155,10 @@ def test_adapters_are_saved_alone_and_resumed(model: Path, tmp_path: Path, monke
 
     update = Learner.update
 
-    def power_cut(learner: Learner, *arguments: Any) -> dict[str, float]:
+    def power_cut(learner: Learner, *arguments: Any, **how: bool) -> dict[str, float]:
         if learner.optimizer.steps == 1:
             raise RuntimeError("power cut")
-        return update(learner, *arguments)
+        return update(learner, *arguments, **how)
 
     monkeypatch.setattr(Learner, "update", power_cut)
     with pytest.raises(RuntimeError, match="power cut"):

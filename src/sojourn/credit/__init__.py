@@ -9,7 +9,6 @@ from sojourn.credit.compose import GDPO, Bounded, EntropyBonus, PositiveOnly, Su
 from sojourn.credit.dense import Distillation, KlInReward
 from sojourn.credit.filters import (
     Band,
-    DynamicSampling,
     Filter,
     Overlong,
     ResampleOnCorrect,
@@ -30,7 +29,7 @@ from sojourn.credit.turns import MTGRPO, ProcessRewards
 from sojourn.credit.vtrace import VTrace
 
 __all__ = [
-    "GDPO", "GPG", "MTGRPO", "Band", "BiLevelGae", "Bounded", "Columns", "Credit", "Distillation", "DynamicSampling",
+    "GDPO", "GPG", "MTGRPO", "Band", "BiLevelGae", "Bounded", "Columns", "Credit", "Distillation",
     "EntropyBonus", "Filter", "Gae", "GiGPO", "GivenBaseline", "GroupRelative", "KlInReward", "LeafRelative", "MaxRL",
     "Normaliser", "OptimalTokenBaseline", "Overlong", "PassK", "PassKBest", "PositiveOnly", "ProcessRewards", "Replay",
     "ResampleOnCorrect", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace", "Valid",

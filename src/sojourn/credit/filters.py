@@ -1,7 +1,7 @@
 """Filters: which episodes are trained.  Each is a frozen dataclass called as `filter(columns) -> keep_E`.
 
 A filter looks at groups or episodes after they were scored.  `keep` applies several and counts what each of them dropped, so that
-every episode ends as trained or filtered with a reason.  To fill the batch up again is the trainer's business (dynamic sampling).
+every episode ends as trained or filtered with a reason.  To fill the batch up again is the trainer's business (`TrainConfig.sampling_rounds`).
 """
 
 from __future__ import annotations
@@ -99,28 +99,6 @@ class ResampleOnCorrect:
             kept[draw.permutation(losses)[:quota]] = True
             kept[wins[np.argsort(-quality[wins], kind="stable")][: self.keep - quota]] = True
         return kept
-
-
-@dataclass(frozen=True, kw_only=True)
-class DynamicSampling:
-    """When to stop sampling more groups for a batch that filters thin out.  [DAPO, arXiv 2503.14476, sec. 3.2]"""
-
-    groups: int
-    """Groups that a batch needs."""
-    most: int = 10
-    """Sampling rounds at most for one batch."""
-
-    def more(self, kept: int, rounds: int) -> bool:
-        """Whether to sample another round, having kept `kept` groups in `rounds`.
-
-        Raises ValueError if all rounds are used up and nothing was kept.
-        """
-        if kept == 0 and rounds >= self.most:
-            raise ValueError(
-                f"dynamic sampling: {rounds} rounds kept no group; every task is too easy or too hard for this policy "
-                "(widen the filters, change the tasks' level, or warm the policy up)"
-            )
-        return kept < self.groups and rounds < self.most
 
 
 def keep(filters: Sequence[Filter], columns: Columns) -> tuple[Bools, dict[str, int]]:

@@ -1,7 +1,8 @@
 """Environments of Gymnasium with a finite set of actions, played in words.
 
 The one idea: an observation becomes a text and an action a word, and everything else is the library's.  A task is a seed; the two splits
-take seeds of different halves.  Gymnasium's `terminated` is an end state and its `truncated` a stop with a future, as ours.
+take seeds of different halves.  Gymnasium's `terminated` is an end state and its `truncated` a stop with a future, as ours.  An episode
+succeeds if its return reaches the environment's `reward_threshold`, where it has one.
 Source: Towers et al., arXiv 2407.17032; the package `gymnasium` (extra `envs-gymnasium`).
 """
 
@@ -42,10 +43,10 @@ class GymnasiumEnvironment(Environment):
 
     def __init__(self, world: Any, words: Sequence[str], first: int, show: Callable[[Any], str]) -> None:
         self._world, self._words, self._first, self._show = world, words, first, show
+        self._paid, self._shown = 0.0, ""
 
     async def reset(self, task: Task, *, seed: int) -> Observation:
-        observation, _ = self._world.reset(seed=task.data["seed"])
-        return Observation.of(self._show(observation))
+        return self._seen(self._world.reset(seed=task.data["seed"])[0])
 
     def legal_actions(self) -> Sequence[str]:
         return self._words
@@ -56,7 +57,18 @@ class GymnasiumEnvironment(Environment):
             told = f"Say one of {', '.join(self._words)}."
             return Transition(Observation.of(told), failures=(Failure(FailureKind.MODEL, "action", f"no action '{said}'"),))
         observation, reward, terminated, truncated, _ = self._world.step(self._words.index(said) + self._first)
-        return Transition(Observation.of(self._show(observation)), float(reward), bool(terminated), bool(truncated))
+        self._paid += float(reward)
+        threshold = self._world.spec.reward_threshold
+        info = {} if threshold is None else {"success": self._paid >= threshold}
+        return Transition(self._seen(observation), float(reward), bool(terminated), bool(truncated), info=info)
+
+    def state_key(self) -> str:
+        """What was shown last."""
+        return self._shown
+
+    def _seen(self, observation: Any) -> Observation:
+        self._shown = self._show(observation)
+        return Observation.of(self._shown)
 
     async def close(self) -> None:
         self._world.close()

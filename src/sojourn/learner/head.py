@@ -56,6 +56,12 @@ def legal_log_probabilities(
     return logps.gather(1, at)[:, 0], -(logps.exp() * known).sum(-1)
 
 
+def squares(hidden: Tensor, weight: Tensor, *, temperature: float = 1.0, softcap: float | None = None) -> Tensor:
+    """The sum of the squared probabilities after each row of `hidden` (U, D), (U,), float32, without gradients."""
+    logits = (_logits(rows, weight, temperature, softcap)[0] for rows in hidden.split(CHUNK))
+    return torch.cat([each.softmax(-1).square().sum(-1) for each in logits])
+
+
 class _Head(torch.autograd.Function):
     """Entries sorted by place; returns logp (T,) and the entropy of every place (U,)."""
 

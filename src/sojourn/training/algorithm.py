@@ -8,8 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from sojourn.core import EpisodeGroup
-from sojourn.credit import Columns, Credit, Distillation, Gae, KlInReward
+from sojourn.credit import (
+    Columns,
+    Credit,
+    Distillation,
+    EntropyBonus,
+    Gae,
+    GivenBaseline,
+    KlInReward,
+    OptimalTokenBaseline,
+)
 from sojourn.learner import Critic, Learner
+from sojourn.objectives import Kto, TopEntropy
 from sojourn.objectives.presets import check, preset
 from sojourn.objectives.presets.preset import walk
 from sojourn.training.config import Experiment, TrainConfig
@@ -36,15 +46,27 @@ def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
     )
 
 
-def filled(groups: Sequence[EpisodeGroup], columns: Columns, credit: Credit, learner: Learner, critic: Critic | None) -> Columns:
-    """`columns` with what the credit reads beside rewards: values, and the reference's log-probabilities.  What was sampled was
-    sampled by the learner's policy."""
+def reads_greedy(credit: Credit) -> bool:
+    """Whether the baseline is the return of a greedy episode."""
+    return any(isinstance(part, GivenBaseline) for part in walk(credit))
+
+
+def filled(
+    groups: Sequence[EpisodeGroup], columns: Columns, experiment: Experiment, learner: Learner, critic: Critic | None
+) -> Columns:
+    """`columns` with what credit and objective read of the whole batch beside rewards: values, entropies, and the reference's
+    log-probabilities.  What was sampled was sampled by the learner's policy."""
     columns = replace(columns, policy_logp_T=columns.logp_T)
     if critic is not None:
         columns = critic.valued(groups, columns)
-    if any(isinstance(part, KlInReward | Distillation) for part in walk(credit)):
-        everything = np.ones(len(columns.row_T), bool)
-        columns = replace(columns, ref_logp_T=learner.reference_logp(groups, columns, everything))
+    parts = [*walk(experiment.credit), *walk(experiment.objective)]
+    everything = np.ones(len(columns.row_T), bool)
+    if any(isinstance(part, KlInReward | Distillation | Kto) for part in parts):
+        columns = replace(columns, ref_logp_T=learner.scored(groups, columns, everything, learner.reference)[0])
+    if any(isinstance(part, EntropyBonus | TopEntropy) for part in parts):
+        columns = replace(columns, entropy_T=learner.scored(groups, columns, everything)[1])
+    if any(isinstance(part, OptimalTokenBaseline) for part in parts):
+        columns = replace(columns, square_T=learner.squares(groups, columns))
     return columns
 
 

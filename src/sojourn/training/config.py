@@ -35,7 +35,13 @@ class TrainConfig:
     seed: int = 0
     """Of tasks and sampling."""
     steps: int = 20
-    """Optimizer steps."""
+    """Rollouts, and optimizer steps where `epochs` and `minibatches` are 1."""
+    sampling_rounds: int = 1
+    """Times, at most, that a step samples, to replace groups that the filters drop; above 1 it is DAPO's dynamic sampling."""
+    epochs: int = 1
+    """Times that each rollout is learned from.  More than 1 is off-policy: the trust region begins to act."""
+    minibatches: int = 1
+    """Parts that a rollout is cut into, whole groups each, with an optimizer step for each."""
     warmup_steps: int = 0
     """The first so many steps imitate the environment's oracle; 0 learns from reward alone."""
     max_minutes: float = 0.0
@@ -61,7 +67,7 @@ class TrainConfig:
     token_budget: int = 4096
     """Unique tokens in a micro-batch; raise it while memory lasts."""
     eval_tasks: int = 64
-    """Held-out tasks a level, before and after training."""
+    """Held-out tasks a level, before and after training; 0 for no evaluation."""
     eval_greedy: bool = False
     """Evaluate greedily too."""
     eval_every: int = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -68,18 +68,17 @@ class Trainer:
         )
 
     async def train_step(self, done: Callable[[Episode], None] = lambda _: None) -> tuple[list[EpisodeGroup], dict[str, Any]]:
-        """One optimizer step: returns the episodes, and the step's metrics.  Warm-up steps imitate the oracle's episodes."""
+        """One rollout and what is learned from it: the episodes, and the metrics.  Warm-up steps imitate the oracle's episodes."""
         began, sampled = time.monotonic(), self.engine.sampled_tokens
         self.engine.update(self.step)  # what an evaluation left in the store must not matter to a step
         experiment, rollout = self.experiment, self.rollout()
         if self.step < self.config.warmup_steps:
             experiment = replace(experiment, objective=Supervised(), filters=(), critic=None)
             rollout = replace(rollout, program=demonstrate)
-        tasks = experiment.curriculum.next(self.config.groups)
-        seed = stable_hash(self.config.seed, "train", self.step)
-        groups = await rollout.groups(tasks, size=self.config.group_size, seed=seed, done=done)
+        groups = await self._sample(rollout, experiment, done)
+        baseline = await self._greedy(groups) if algorithm.reads_greedy(experiment.credit) else None
         after_sampling = time.monotonic()
-        table, advantage_T, learned = self._learn(groups, experiment)
+        table, advantage_T, learned = self._learn(groups, experiment, baseline)
         self.step += 1
         self.engine.update(self.step)
         outcomes = [outcome for group in groups if (outcome := _outcome(group)) is not None]
@@ -100,24 +99,64 @@ class Trainer:
         self._last = table, advantage_T
         return groups, metrics
 
+    async def _sample(self, rollout: Rollout, experiment: Experiment, done: Callable[[Episode], None]) -> list[EpisodeGroup]:
+        """The step's groups: as many as the config says, and for those that the filters drop others, as long as rounds are left.
+        [DAPO, arXiv 2503.14476, sec. 3.2]"""
+        groups: list[EpisodeGroup] = []
+        seed = stable_hash(self.config.seed, "train", self.step)
+        missing = self.config.groups
+        for _ in range(self.config.sampling_rounds):
+            tasks = experiment.curriculum.next(missing)
+            groups += await rollout.groups(tasks, size=self.config.group_size, seed=seed, start=len(groups), done=done)
+            table = columns(groups, trained=(ACTOR,))
+            kept_E, _ = keep(experiment.filters, table)
+            missing = self.config.groups - len(np.unique(table.group_E[kept_E & table.valid_E]))
+            if missing == 0:
+                break
+        return groups
+
+    async def _greedy(self, groups: Sequence[EpisodeGroup]) -> NDArray[np.float64]:
+        """For every episode the return of its task's greedy episode.  [ReMax, arXiv 2310.10505]"""
+        greedy = await self.rollout(temperature=0.0).groups([group.task for group in groups], size=1, seed=self.step)
+        return np.repeat([each.episodes[0].total for each in greedy], [len(group.episodes) for group in groups])
+
     def _learn(
-        self, groups: Sequence[EpisodeGroup], experiment: Experiment
+        self, groups: Sequence[EpisodeGroup], experiment: Experiment, baseline: NDArray[np.float64] | None
     ) -> tuple[Columns, NDArray[np.float64], dict[str, float]]:
         """Credit, filters, update: what was learned from, and what the learner says of it."""
-        table = columns(groups, trained=(ACTOR,))
+        table = replace(columns(groups, trained=(ACTOR,)), baseline_E=baseline)
         critic = self.critic if experiment.critic else None
-        table = algorithm.filled(groups, table, experiment.credit, self.learner, critic)
+        table = algorithm.filled(groups, table, experiment, self.learner, critic)
         advantage_T = experiment.credit(table)
         kept_E, dropped = keep(experiment.filters, table)
         kept = replace(table, valid_E=table.valid_E & kept_E)
         learned = {f"dropped/{name}": count / len(kept_E) for name, count in dropped.items()}
-        if experiment.critic is None or experiment.critic.policy_learns(self.step):
-            learned |= self.learner.update(groups, kept, advantage_T, experiment.objective)
-        if critic is not None:
-            learned |= critic.update(groups, kept, gamma=algorithm.discount(experiment.credit))
-        if self.learner.reference is not None and experiment.reference.due(self.step + 1):
-            experiment.reference.renew(self.learner.reference.parameters(), self.model.parameters())
+        policy_learns = experiment.critic is None or experiment.critic.policy_learns(self.step)
+        updates: list[dict[str, float]] = []
+        for part in self._parts(kept):
+            update: dict[str, float] = {}
+            if policy_learns:
+                update |= self.learner.update(groups, part, advantage_T, experiment.objective, fresh=not updates)
+            if critic is not None:
+                update |= critic.update(groups, part, gamma=algorithm.discount(experiment.credit))
+            updates.append(update)
+        for name in dict.fromkeys(name for update in updates for name in update):  # some may have had nothing to train
+            learned[name] = float(np.mean([update[name] for update in updates if name in update]))
+        if (reference := self.learner.reference) is not None:
+            if "kl" not in learned:
+                learned["kl"] = self.learner.divergence(groups, kept)
+            if experiment.reference.due(self.step + 1):
+                experiment.reference.renew(reference.parameters(), self.model.parameters())
         return table, advantage_T, learned
+
+    def _parts(self, kept: Columns) -> Iterator[Columns]:
+        """What each optimizer step of the rollout learns from: whole groups, in a new order in every epoch."""
+        epochs, minibatches = self.config.epochs, self.config.minibatches
+        shuffle = np.random.default_rng(stable_hash(self.config.seed, "minibatches", self.step))
+        for _ in range(epochs):
+            part_G = shuffle.permutation(int(kept.group_E.max()) + 1) % minibatches
+            for number in range(minibatches):
+                yield replace(kept, valid_E=kept.valid_E & (part_G[kept.group_E] == number))
 
     async def evaluate(
         self, count: int, *, greedy: bool = False, done: Callable[[Episode], None] = lambda _: None
@@ -210,6 +249,8 @@ class Run:
     async def evaluate(self, when: str) -> None:
         """Evaluate sampled, and greedily if the config says so."""
         count = self.trainer.config.eval_tasks
+        if not count:
+            return
         levels = self.trainer.experiment.tasks.levels
         for mode in ("sampled", "greedy") if self.trainer.config.eval_greedy else ("sampled",):
             with self.progress.phase(f"evaluate {when}", total=count * len(levels)) as phase:

@@ -42,15 +42,16 @@ class Rollout:
     concurrency: int = 64
 
     async def groups(
-        self, tasks: Sequence[Task], *, size: int, seed: int, done: Callable[[Episode], None] = lambda _: None
+        self, tasks: Sequence[Task], *, size: int, seed: int, start: int = 0, done: Callable[[Episode], None] = lambda _: None
     ) -> list[EpisodeGroup]:
-        """Play each task `size` times.  `done` hears of every finished episode.
+        """Play each task `size` times.  `done` hears of every finished episode.  Groups are numbered from `start`; their number is
+        part of an episode's id, and with `seed` decides what is sampled.
 
         Raises `InfrastructureError` if more than half of all episodes failed for lack of infrastructure: then something is wrong
         for which no statistics should be made; `ValueError` if no context had room for an action.
         """
         gate = asyncio.Semaphore(self.concurrency)
-        groups = [EpisodeGroup(f"{index}:{task.id}", task, TrajectoryTree()) for index, task in enumerate(tasks)]
+        groups = [EpisodeGroup(f"{index}:{task.id}", task, TrajectoryTree()) for index, task in enumerate(tasks, start)]
         for group in groups:
             group.episodes = [Episode(f"{group.key}/{i}", group.task, group.tree) for i in range(size)]
         episodes = [episode for group in groups for episode in group.episodes]

@@ -124,11 +124,15 @@ def curve_svg(rows_per_seed: Mapping[int, Sequence[Mapping[str, Any]]], *, width
         runs = [points_of(rows, key) for rows in rows_per_seed.values()]
         if len(runs) > 1:
             series += [Series(name="", points=run, color=color, style="faint") for run in runs]
-        series.append(Series(name=key.split("/", 1)[1], points=_mean(runs), color=color))
+        series.append(Series(name=key.split("/", 1)[1], points=mean_of(runs), color=color))
+    return line_chart(series, percent=True, y=(0.0, 1.0), width=width, height=height, style=standalone())
+
+
+def standalone() -> str:
+    """The `style` of a picture without a page around it: light or dark as the reader's screen."""
     light = _theme(LIGHT, ink="#1f2328", muted="#656d76", grid="#e4e7eb", paper="#ffffff")
     dark = _theme(DARK, ink="#e6edf3", muted="#9198a1", grid="#30363d", paper="#0d1117")
-    style = f"svg{{{light};background:var(--paper)}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}"
-    return line_chart(series, percent=True, y=(0.0, 1.0), width=width, height=height, style=style)
+    return f"svg{{{light};background:var(--paper)}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}"
 
 
 def points_of(rows: Iterable[Mapping[str, Any]], key: str, x: str = "step") -> list[Point]:
@@ -161,7 +165,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _mean(runs: Sequence[Sequence[Point]]) -> list[Point]:
+def mean_of(runs: Sequence[Sequence[Point]]) -> list[Point]:
+    """The mean over runs at each step."""
     values: dict[float, list[float]] = {}
     for run in runs:
         for step, value in run:

@@ -112,7 +112,7 @@ CRITIC_FREE: dict[str, Preset] = {
         objective=PolicyGradient(trust_region=HIGHER),
         filters=(ZeroSignal(),),
         constants=("clip 0.2 / 0.28, at most 10 sampling rounds, overlong buffer 4096 of 20480: the paper",),
-        note="refill the batch with DynamicSampling; add shaping.overlong as a reward term",
+        note="refill the batch by sampling_rounds=10; add shaping.overlong as a reward term",
     ),
     "gspo": Preset(
         title="GSPO",
