@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ import torch
 from helpers import paths_of, small, unique_prefixes
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.core import EpisodeGroup, Kind, Span
@@ -22,6 +23,7 @@ from sojourn.objectives import (
     Aggregation,
     Clip,
     Denominators,
+    Dpo,
     GeometricMean,
     Importance,
     Kimi,
@@ -142,6 +144,38 @@ def near_policy(loaded: LoadedModel, groups: Sequence[EpisodeGroup]) -> None:
                 own = len(each.tree[span].tokens)
                 each.tree[span].logprobs = (logp + noise)[at : at + own].astype(np.float32)
                 at += own
+
+
+@pytest.mark.parametrize("budget", [1, 30, 4096])
+@pytest.mark.parametrize("compares", ["episodes", "actions"])
+def test_both_sides_of_a_pair_meet_however_the_batch_is_cut(budget: int, compares: Literal["episodes", "actions"]) -> None:
+    """DPO (arXiv 2305.18290, eq. 7) written out over pairs found by hand: best against worst episode of each group, or the first
+    actions of those two."""
+    script = [Script([Turn(5), Turn(3)], final=1.0), Script([Turn(4)]), Script([Turn(6), Turn(2)], final=0.5)]
+    made = [group(script, key="a"), group(script[::-1], key="b", seed=1)]
+    best_and_worst = [(0, 1), (5, 4)]  # episodes, numbered over both groups
+    policy, reference = small(), small(seed=5)
+    learner = learner_for(small(), reference=reference.model.requires_grad_(False), token_budget=budget)
+    table = columns(made)
+    table = replace(table, ref_logp_T=learner.scored(made, table, np.ones(len(table.row_T), bool), learner.reference)[0])
+    learner.optimizer.step = lambda: 0.0  # type: ignore[method-assign]
+    metrics = learner.update(made, table, np.zeros(len(table.row_T)), Dpo(beta=0.5, compares=compares))
+    gain_T = branch_log_probabilities(policy, made) - branch_log_probabilities(small(seed=5), made).detach()
+    span_T = torch.from_numpy(table.row_T)
+    first = [int(np.flatnonzero(table.episode_S == episode)[0]) for episode in range(6)]
+    total = [
+        gain_T[torch.from_numpy(table.episode_S)[span_T] == e].sum()
+        if compares == "episodes"
+        else gain_T[span_T == first[e]].sum()
+        for e in range(6)
+    ]
+    loss = torch.stack([-logsigmoid(0.5 * (total[good] - total[bad])) for good, bad in best_and_worst]).mean()
+    loss.backward()
+    assert metrics["loss"] == pytest.approx(loss.item(), rel=1e-4)
+    assert_same(
+        {name: p.grad for name, p in learner.model.named_parameters() if p.grad is not None},
+        {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None},
+    )
 
 
 def test_once_the_weights_have_moved_ratios_are_against_what_was_sampled() -> None:

@@ -18,11 +18,12 @@ from sojourn.credit import Columns, columns
 from sojourn.learner import Critic, Learner, OptimizerConfig
 from sojourn.objectives import ValueLoss
 from sojourn.objectives.presets import PRESETS
-from sojourn.store import RunFolder
+from sojourn.store import RunFolder, read_episodes
 from sojourn.training import Trainer, train
 
-STORED = ["sft", "dft", "dpo", "cdpo", "rpo", "step_dpo", "ln_dpo", "tr_dpo", "ipo", "simpo", "orpo"]
-LACKS = dict.fromkeys(STORED, "learns from stored episodes") | {
+LACKS = {
+    "sft": "imitates all that it is shown",
+    "dft": "imitates all that it is shown",
     "vine_ppo": "value_S",
     "tree_rpo": r"must lie in \[0, 1\]",
 }
@@ -92,6 +93,28 @@ def test_the_greedy_episode_is_remax_s_baseline(tmp_path: Path) -> None:
         mine_T = table.group_E[table.episode_S[table.row_T]] == number
         expected = table.return_E[table.episode_S[table.row_T]][mine_T] - greedy.episodes[0].total
         np.testing.assert_allclose(advantage_T[mine_T], expected)
+
+
+@pytest.mark.parametrize("name", ["sft", "rft", "awr", "dpo", "step_dpo", "kto", "grpo"])
+def test_stored_episodes_are_learned_from_without_sampling(name: str, tmp_path: Path, model: Path) -> None:
+    train(config(tmp_path / "first", model, steps=2, eval_tasks=0, keep_episodes_every=1), experiment())
+    stored = {row["id"] for row in read_episodes(tmp_path / "first", "phase = 'train'")}
+    settings = config(tmp_path / name, model, algorithm=name, episodes=str(tmp_path / "first"), groups=2)
+    trainer = Trainer(settings, experiment(), small())
+    before, seen = [p.detach().clone() for p in trainer.model.parameters()], []
+    for _ in range(2):
+        groups, metrics = asyncio.run(trainer.train_step())
+        seen += [episode.id for group in groups for episode in group.episodes]
+        assert np.isfinite(metrics["loss"])
+    assert set(seen) == stored, "two steps of two groups go once through all four"
+    assert trainer.engine.sampled_tokens == 0
+    assert any(not torch.equal(p, old) for p, old in zip(trainer.model.parameters(), before, strict=True))
+
+
+def test_a_run_without_episodes_is_refused(tmp_path: Path, model: Path) -> None:
+    train(config(tmp_path / "first", model, steps=1, eval_tasks=0, keep_episodes_every=0), experiment())
+    with pytest.raises(ValueError, match="found no episodes"):
+        Trainer(config(tmp_path, model, episodes=str(tmp_path / "first")), experiment(), small())
 
 
 def test_a_run_with_a_critic_goes_on_as_if_it_had_never_stopped(tmp_path: Path, model: Path) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sojourn.core import EpisodeGroup, Span
-from sojourn.credit import Columns
+from sojourn.credit import Columns, action_pairs, episode_pairs
 from sojourn.engine.attention import attach, using
 from sojourn.engine.cache import Shape
 from sojourn.engine.local import windows_of
@@ -96,7 +95,8 @@ class Learner:
         trained_T = (columns.trained_S & columns.valid_E[columns.episode_S])[columns.row_T]
         with phase("packing"):
             whole = self._prepared(columns, advantage_T, trained_T, objective)
-            micros = self.cut(groups, columns, trained_T & self._matters(columns, advantage_T, objective))
+            needed_T = trained_T & self._matters(columns, advantage_T, objective, whole)
+            micros = self.cut(groups, columns, needed_T, whole_groups=whole.pairs is not None)
         sums: dict[str, float] = {}
         tokens = entries = 0
         for micro in micros:
@@ -115,8 +115,11 @@ class Learner:
         metrics = {name: value if name == "loss" else value * scored for name, value in sums.items()}
         return metrics | {"grad_norm": norm, "trained_tokens": float(entries), "unique_tokens": float(tokens)}
 
-    def cut(self, groups: Sequence[EpisodeGroup], columns: Columns, needed_T: NDArray[np.bool_]) -> list[Micro]:
-        """Micro-batches of whole episodes, of at most `token_budget` unique tokens each where one episode allows it."""
+    def cut(
+        self, groups: Sequence[EpisodeGroup], columns: Columns, needed_T: NDArray[np.bool_], *, whole_groups: bool = False
+    ) -> list[Micro]:
+        """Micro-batches of whole episodes, or of whole groups, of at most `token_budget` unique tokens each where one of them allows
+        it."""
         start = columns.start_S
         needed_S = np.asarray([needed_T[a:b].any() for a, b in pairwise(start)], bool)
         tree_of = [group.tree for group in groups for _ in group.episodes]
@@ -124,7 +127,8 @@ class Learner:
         for row in np.flatnonzero(needed_S).tolist():
             index = np.arange(start[row], start[row + 1])
             parts.append((tree_of[columns.episode_S[row]], int(columns.span_S[row]), np.where(needed_T[index], index, -1)))
-        micros = cut(parts, columns.episode_S[needed_S].tolist(), self.token_budget)
+        unit_S = columns.group_S if whole_groups else columns.episode_S
+        micros = cut(parts, unit_S[needed_S].tolist(), self.token_budget)
         return [Micro(build(each), _temperature([tree[span] for tree, span, _ in each])) for each in micros]
 
     def inputs(self, micro: Micro, whole: LossInputs, objective: Objective, *, fresh: bool = True) -> LossInputs:
@@ -132,16 +136,12 @@ class Learner:
         `whole` are the inputs of all T tokens before the update; `fresh` as in `update`."""
         row = torch.from_numpy(micro.batch.row)
         logp, entropy = self.score(micro)
-        part: dict[str, Any] = {
-            field.name: value[row] if isinstance(value := getattr(whole, field.name), torch.Tensor) and value.ndim else value
-            for field in fields(whole)
-        }
-        part |= {"logp": logp, "entropy": entropy}
+        part = replace(whole.take(row), logp=logp, entropy=entropy)
         if fresh:
-            part["old_logp"] = logp.detach()
+            part = replace(part, old_logp=logp.detach())
         if self.reference is not None and whole.ref_logp is None and getattr(objective, "kl", None) is not None:
-            part["ref_logp"] = self.score(micro, self.reference)[0]
-        return replace(whole, **part)
+            part = replace(part, ref_logp=self.score(micro, self.reference)[0])
+        return part
 
     def score(self, micro: Micro, model: PreTrainedModel | None = None) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy (T,) of a micro-batch's entries; without gradients for a model other than the trained."""
@@ -188,7 +188,10 @@ class Learner:
         assert columns.logp_T is not None, "the engine reports log-probabilities"
         episode_T = columns.episode_S[columns.row_T]
         behaviour = torch.from_numpy(columns.logp_T).float()
-        sequence, prompt = torch.from_numpy(episode_T), torch.from_numpy(columns.group_E[episode_T])
+        compares = getattr(objective, "compares", None)
+        pairs = {"episodes": episode_pairs, "actions": action_pairs}[compares](columns) if compares else None
+        sequence = torch.from_numpy(columns.row_T if compares == "actions" else episode_T)
+        prompt = torch.from_numpy(columns.group_E[episode_T])
         trained = torch.from_numpy(trained_T)
         whole = LossInputs(
             logp=behaviour,
@@ -198,7 +201,8 @@ class Learner:
             sequence=sequence,
             turn=torch.from_numpy(columns.row_T),
             prompt=prompt,
-            counts=Denominators.count(sequence[trained], prompt[trained]),
+            counts=Denominators.count(sequence[trained], prompt[trained], pairs=0 if pairs is None else len(pairs)),
+            pairs=None if pairs is None else torch.from_numpy(pairs),
             ref_logp=None if columns.ref_logp_T is None else torch.from_numpy(columns.ref_logp_T).float(),
             entropy=None if columns.entropy_T is None else torch.from_numpy(columns.entropy_T).float(),
         )
@@ -252,8 +256,12 @@ class Learner:
             square_T[micro.batch.row] = square.double().numpy()[where]
         return square_T
 
-    def _matters(self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective) -> NDArray[np.bool_]:
-        """Tokens that the loss depends on: those that an advantage reaches."""
+    def _matters(
+        self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective, whole: LossInputs
+    ) -> NDArray[np.bool_]:
+        """Tokens that the loss depends on: those of pairs, or those that an advantage reaches."""
+        if whole.pairs is not None:
+            return torch.isin(whole.sequence, whole.pairs).numpy()
         reach = getattr(objective, "reach", None)
         if reach is None:
             return np.ones(len(advantage_T), bool)

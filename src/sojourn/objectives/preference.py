@@ -10,18 +10,21 @@ length.
     SimPO    -log s(beta (lp-bar_w - lp-bar_l) - gamma)                      [arXiv 2405.14734, eq. 6]
     ORPO     -lp-bar_w - lambda log s(log odds_w - log odds_l)               [arXiv 2403.07691, eq. 6 and 7]
 
-Step-DPO is DPO with action spans as the sequences.  The ids in `inputs.pairs` are ids of `inputs.sequence`.
+The ids in `inputs.pairs` are ids of `inputs.sequence`.  `compares` says what a sequence is: an episode, or an action (Step-DPO).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from sojourn.objectives.inputs import LossInputs, Metrics
+
+Compares: TypeAlias = Literal["episodes", "actions"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Dpo:
     """Weight of the chosen answer's mean negative log-likelihood."""
     by_length: bool = False
     """Divide log-ratios by length."""
+    compares: Compares = "episodes"
+    """Episodes of a group by their returns, or actions after the same beginning by what followed (Step-DPO)."""
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         ratio = sides(against_reference(inputs), inputs)
@@ -91,6 +96,8 @@ class Dpo:
 class Ipo:
     """A squared distance to a fixed margin: does not overfit where preferences are certain."""
 
+    compares: ClassVar[Compares] = "episodes"
+
     beta: float = 0.1
     """Raising it lowers the margin that is asked for, 1 / (2 beta) nats."""
     by_length: bool = False
@@ -108,6 +115,8 @@ class Ipo:
 class SimPo:
     """Length-normalised log-probabilities with a margin, and no reference."""
 
+    compares: ClassVar[Compares] = "episodes"
+
     beta: float = 2.5
     """Scale of the log-probability for each token."""
     gamma: float = 1.375
@@ -122,6 +131,8 @@ class SimPo:
 @dataclass(frozen=True, kw_only=True)
 class Orpo:
     """Supervised fine-tuning on the chosen answer plus the odds ratio; one stage, no reference."""
+
+    compares: ClassVar[Compares] = "episodes"
 
     lam: float = 0.1
     """Weight of the odds-ratio part."""

@@ -11,39 +11,44 @@ from sojourn.core import EpisodeGroup
 from sojourn.credit import (
     Columns,
     Credit,
-    Distillation,
     EntropyBonus,
     Gae,
     GivenBaseline,
-    KlInReward,
     OptimalTokenBaseline,
 )
+from sojourn.credit.columns import Floats
 from sojourn.learner import Critic, Learner
-from sojourn.objectives import Kto, TopEntropy
+from sojourn.objectives import Kl, TopEntropy
 from sojourn.objectives.presets import check, preset
-from sojourn.objectives.presets.preset import walk
+from sojourn.objectives.presets.preset import NEEDS_REFERENCE, walk
 from sojourn.training.config import Experiment, TrainConfig
 
 
 def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
-    """The experiment with `config.algorithm`, if one is named.  Raises `ValueError` for an algorithm that does not learn from fresh
-    episodes, or that groups of this size cannot feed."""
+    """The experiment with `config.algorithm`, if one is named.  Raises `ValueError` for an algorithm that would imitate all that the
+    policy itself says, or that groups of this size cannot feed."""
     if not config.algorithm:
         return experiment
     chosen = preset(config.algorithm)
-    if chosen.credit is None:
+    if chosen.credit is None and not hasattr(chosen.objective, "compares") and not config.episodes:
         raise ValueError(
-            f"algorithm '{config.algorithm}' ({chosen.title}) learns from stored episodes, not from rollouts: choose another"
+            f"algorithm '{config.algorithm}' ({chosen.title}) imitates all that it is shown: give it --episodes, a run folder whose "
+            "episodes are worth it, or choose 'rft'"
         )
     check(chosen, group_size=config.group_size)
     return replace(
         experiment,
-        credit=chosen.credit,
+        credit=chosen.credit or no_credit,
         objective=chosen.objective,
         filters=chosen.filters,
         critic=chosen.critic,
         reference=experiment.reference if chosen.reference.kind == "none" else chosen.reference,
     )
+
+
+def no_credit(columns: Columns) -> Floats:
+    """For objectives that read no advantage."""
+    return np.zeros(len(columns.row_T))
 
 
 def reads_greedy(credit: Credit) -> bool:
@@ -61,7 +66,7 @@ def filled(
         columns = critic.valued(groups, columns)
     parts = [*walk(experiment.credit), *walk(experiment.objective)]
     everything = np.ones(len(columns.row_T), bool)
-    if any(isinstance(part, KlInReward | Distillation | Kto) for part in parts):
+    if any(isinstance(part, NEEDS_REFERENCE) and not isinstance(part, Kl) for part in parts):  # a Kl reads it as it goes
         columns = replace(columns, ref_logp_T=learner.scored(groups, columns, everything, learner.reference)[0])
     if any(isinstance(part, EntropyBonus | TopEntropy) for part in parts):
         columns = replace(columns, entropy_T=learner.scored(groups, columns, everything)[1])

@@ -62,6 +62,8 @@ class TrainConfig:
     """Episodes in flight."""
     algorithm: str = ""
     """A published algorithm in place of the recipe's credit and objective: a name that `sojourn explain` lists."""
+    episodes: str = ""
+    """A run folder whose training episodes are learned from, in place of sampling."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How weights move."""
     token_budget: int = 4096

@@ -33,6 +33,7 @@ from sojourn.store import RunFolder, to_row, write_episodes, write_json
 from sojourn.training import algorithm, checkpoint, setup
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.rollout import Rollout
+from sojourn.training.stored import Stored
 from sojourn.viewer.progress import Progress
 
 ACTOR = "actor"
@@ -53,6 +54,7 @@ class Trainer:
             else None
         )
         self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
+        self.stored = Stored(config.episodes, seed=config.seed) if config.episodes else None
         self.step = 0
 
     def rollout(self, **sampling: Any) -> Rollout:
@@ -75,14 +77,14 @@ class Trainer:
         if self.step < self.config.warmup_steps:
             experiment = replace(experiment, objective=Supervised(), filters=(), critic=None)
             rollout = replace(rollout, program=demonstrate)
-        groups = await self._sample(rollout, experiment, done)
+        groups = self.stored.deal(self.step, self.config.groups) if self.stored else await self._sample(rollout, experiment, done)
         baseline = await self._greedy(groups) if algorithm.reads_greedy(experiment.credit) else None
         after_sampling = time.monotonic()
         table, advantage_T, learned = self._learn(groups, experiment, baseline)
         self.step += 1
         self.engine.update(self.step)
         outcomes = [outcome for group in groups if (outcome := _outcome(group)) is not None]
-        if experiment is self.experiment:  # what the oracle solves says nothing about the policy
+        if experiment is self.experiment and not self.stored:  # what others solve says nothing about the policy
             experiment.curriculum.observe(outcomes)
         finished = time.monotonic()
         metrics: dict[str, Any] = {
@@ -136,7 +138,9 @@ class Trainer:
         for part in self._parts(kept):
             update: dict[str, float] = {}
             if policy_learns:
-                update |= self.learner.update(groups, part, advantage_T, experiment.objective, fresh=not updates)
+                update |= self.learner.update(
+                    groups, part, advantage_T, experiment.objective, fresh=not updates and not self.stored
+                )
             if critic is not None:
                 update |= critic.update(groups, part, gamma=algorithm.discount(experiment.credit))
             updates.append(update)

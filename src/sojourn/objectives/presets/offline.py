@@ -13,7 +13,7 @@ from sojourn.objectives.trust_region import Clip
 
 FROZEN = Reference(kind="frozen")
 PLAIN = GroupRelative(normaliser=Normaliser(mean="none", deviation="none"))
-PAIRS = "pairs come from sojourn.credit.episode_pairs, or from a data set"
+PAIRS = "pairs are the best and the worst of each group, sampled or stored"
 
 OFFLINE: dict[str, Preset] = {
     "sft": Preset(title="Supervised fine-tuning", paper="warm-up on an oracle's episodes", credit=None, objective=Supervised()),
@@ -67,10 +67,10 @@ OFFLINE: dict[str, Preset] = {
         title="Step-DPO",
         paper="arXiv 2406.18629",
         credit=None,
-        objective=Dpo(beta=0.4),
+        objective=Dpo(beta=0.4, compares="actions"),
         reference=FROZEN,
         constants=("beta 0.4: official scripts",),
-        note="action spans are the sequences; pairs come from sojourn.credit.action_pairs",
+        note="pairs are of actions after the same beginning: a tree search, or answers to one prompt",
     ),
     "ln_dpo": Preset(
         title="Length-normalised DPO",
