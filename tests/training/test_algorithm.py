@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,21 @@ import torch
 from helpers import small
 from small_run import config, experiment
 
+from sojourn.agents import markov, react
 from sojourn.conformance.synthetic import Script, Turn, group
-from sojourn.core import StopReason
+from sojourn.core import Action, Environment, Observation, StopReason, Task, Transition
 from sojourn.credit import Columns, columns
 from sojourn.learner import Critic, Learner, OptimizerConfig
 from sojourn.objectives import ValueLoss
 from sojourn.objectives.presets import PRESETS
+from sojourn.policy import Program
 from sojourn.store import RunFolder, read_episodes
 from sojourn.training import Trainer, train
 
 LACKS = {
     "sft": "imitates all that it is shown",
     "dft": "imitates all that it is shown",
-    "vine_ppo": "value_S",
+    "vine_ppo": "`snapshot` and `restore`",
     "tree_rpo": r"must lie in \[0, 1\]",
 }
 """What the trainer, or this world, does not give an algorithm: it says so."""
@@ -93,6 +96,42 @@ def test_the_greedy_episode_is_remax_s_baseline(tmp_path: Path) -> None:
         mine_T = table.group_E[table.episode_S[table.row_T]] == number
         expected = table.return_E[table.episode_S[table.row_T]][mine_T] - greedy.episodes[0].total
         np.testing.assert_allclose(advantage_T[mine_T], expected)
+
+
+class Ladder(Environment):
+    """Pays 1, 2 and 4 for its three steps, whatever is said, and can go back."""
+
+    async def reset(self, task: Task, *, seed: int) -> Observation:
+        self._at = 0
+        return Observation.of("Climb.")
+
+    async def step(self, action: Action) -> Transition:
+        self._at += 1
+        return Transition(Observation.of(f"Rung {self._at}."), 2.0 ** (self._at - 1), terminated=self._at == 3)
+
+    def snapshot(self) -> object:
+        return self._at
+
+    def restore(self, snapshot: object) -> None:
+        assert isinstance(snapshot, int)
+        self._at = snapshot
+
+
+@pytest.mark.parametrize("program", [react, markov])
+def test_monte_carlo_values_are_what_is_still_to_be_paid(program: Program, tmp_path: Path) -> None:
+    """The value of a state is known here, so every advantage is 0; and looking ahead changes nothing of what was said."""
+    played = {}
+    for name in ("vine_ppo", "grpo"):
+        parts = replace(experiment(), environment=Ladder, program=program)
+        trainer = Trainer(config(tmp_path, tmp_path, algorithm=name, value_rollouts=2), parts, small())
+        groups, _ = asyncio.run(trainer.train_step())
+        episodes = [episode for each in groups for episode in each.episodes]
+        played[name] = [[episode.tree[span].tokens.tolist() for span in episode.actions] for episode in episodes]
+        assert {episode.total for episode in episodes} == {7.0}
+        values = [[episode.tree[span].value for span in episode.actions] for episode in episodes]
+        assert values == [[7.0, 6.0, 4.0] if name == "vine_ppo" else [None] * 3] * len(episodes)
+        assert not trainer._last[1].any()
+    assert played["vine_ppo"] == played["grpo"]
 
 
 @pytest.mark.parametrize("name", ["sft", "rft", "awr", "dpo", "step_dpo", "kto", "grpo"])

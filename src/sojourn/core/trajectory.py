@@ -45,6 +45,7 @@ class Span:
     reward: named terms paid for this action.  source: for a root, the span whose context it rewrites.
     anchor: the environment's state key before this action, where it has one.
     allowed: for a constrained action, the token sequences that were legal.
+    value: of the state before this action, where fresh rollouts estimated it.
     """
 
     parent: int
@@ -61,6 +62,7 @@ class Span:
     anchor: Hashable = None
     temperature: float = 1.0
     allowed: tuple[tuple[int, ...], ...] | None = None
+    value: float | None = None
 
 
 class HistoryRewritten(ValueError):

@@ -33,6 +33,7 @@ class _Rows:
         self.terms: list[dict[str, float]] = []
         self.span_terms: list[dict[str, float]] = []
         self.logp: list[NDArray[np.float32]] = []
+        self.values: list[float | None] = []
         self.codes: dict[Hashable, int] = {}
         self.groups = 0
 
@@ -73,6 +74,7 @@ class _Rows:
         for name, value in zip(_SPAN_FIELDS, values, strict=True):
             self.spans[name].append(float(value))
         self.span_terms.append(terms)
+        self.values.append(node.value)
         self.logp.append(np.zeros(len(node.tokens), np.float32) if node.logprobs is None else node.logprobs)
 
     def _code(self, key: tuple[Hashable, ...]) -> int:
@@ -87,6 +89,7 @@ class _Rows:
         arrays = {name: np.array(values, _dtype(name)) for name, values in (self.spans | self.episodes).items()}
         return Columns(
             **arrays,
+            value_S=None if None in self.values else np.array(self.values, np.float64),
             terms_S={name: np.array([terms.get(name, 0.0) for terms in self.span_terms]) for name in names},
             terms_E={name: np.array([terms.get(name, 0.0) for terms in self.terms]) for name in names},
             logp_T=np.concatenate([np.zeros(0), *self.logp]).astype(np.float64),

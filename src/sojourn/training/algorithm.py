@@ -56,6 +56,11 @@ def reads_greedy(credit: Credit) -> bool:
     return any(isinstance(part, GivenBaseline) for part in walk(credit))
 
 
+def reads_continuations(credit: Credit) -> bool:
+    """Whether values of states come from fresh rollouts."""
+    return any(isinstance(part, Gae) and part.monte_carlo for part in walk(credit))
+
+
 def filled(
     groups: Sequence[EpisodeGroup], columns: Columns, experiment: Experiment, learner: Learner, critic: Critic | None
 ) -> Columns:

@@ -38,6 +38,8 @@ class TrainConfig:
     """Rollouts, and optimizer steps where `epochs` and `minibatches` are 1."""
     sampling_rounds: int = 1
     """Times, at most, that a step samples, to replace groups that the filters drop; above 1 it is DAPO's dynamic sampling."""
+    value_rollouts: int = 9
+    """Continuations that estimate the value of each state, for credit without a critic that reads values (VinePPO)."""
     epochs: int = 1
     """Times that each rollout is learned from.  More than 1 is off-policy: the trust region begins to act."""
     minibatches: int = 1

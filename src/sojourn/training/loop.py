@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sojourn.agents import demonstrate
-from sojourn.core import Episode, EpisodeGroup
+from sojourn.core import Episode, EpisodeGroup, Restorable
 from sojourn.credit import Columns, columns, keep
 from sojourn.curriculum import Outcome
 from sojourn.engine.local import LocalEngine
@@ -45,6 +45,12 @@ class Trainer:
     def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
         self.config = config
         self.experiment = experiment = algorithm.applied(experiment, config)
+        self._values = config.value_rollouts if algorithm.reads_continuations(experiment.credit) else 0
+        if self._values and not isinstance(world := experiment.environment(), Restorable):
+            raise ValueError(
+                f"this credit plays on from every state and goes back, which {type(world).__name__} cannot: give it `snapshot` and "
+                "`restore`, or choose an algorithm with a critic"
+            )
         self.model, self.tokenizer, reference = setup.prepare(config, experiment, model)
         self.engine = LocalEngine(self.model, self.tokenizer, max_batch=config.concurrency, max_context=config.max_context)
         self.learner = Learner(self.model, config.optimizer, token_budget=config.token_budget, reference=reference)
@@ -73,7 +79,7 @@ class Trainer:
         """One rollout and what is learned from it: the episodes, and the metrics.  Warm-up steps imitate the oracle's episodes."""
         began, sampled = time.monotonic(), self.engine.sampled_tokens
         self.engine.update(self.step)  # what an evaluation left in the store must not matter to a step
-        experiment, rollout = self.experiment, self.rollout()
+        experiment, rollout = self.experiment, replace(self.rollout(), value_rollouts=self._values)
         if self.step < self.config.warmup_steps:
             experiment = replace(experiment, objective=Supervised(), filters=(), critic=None)
             rollout = replace(rollout, program=demonstrate)

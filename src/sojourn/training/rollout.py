@@ -25,6 +25,7 @@ from sojourn.core import (
 )
 from sojourn.policy import Limits, Policy, Program, Session
 from sojourn.policy.session import stable_hash
+from sojourn.policy.values import ValuedSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Rollout:
     policies: Mapping[str, Policy]
     limits: Limits = Limits()
     concurrency: int = 64
+    value_rollouts: int = 0
+    """Continuations that estimate the value of each state (`policy.values`); 0 for none."""
 
     async def groups(
         self, tasks: Sequence[Task], *, size: int, seed: int, start: int = 0, done: Callable[[Episode], None] = lambda _: None
@@ -86,7 +89,10 @@ class Rollout:
         episode.seconds = time.monotonic() - started
 
     async def _run(self, episode: Episode, seed: int) -> None:
-        session = Session(episode, self.environment(), self.policies, seed=seed, limits=self.limits)
+        parts = episode, self.environment(), self.policies
+        session = Session(*parts, seed=seed, limits=self.limits)
+        if self.value_rollouts:
+            session = ValuedSession(*parts, seed=seed, limits=self.limits, program=self.program, rollouts=self.value_rollouts)
         try:
             await _classed(episode, self.program(session))
         finally:

@@ -84,7 +84,7 @@ TURN_LEVEL: dict[str, Preset] = {
         objective=PolicyGradient(trust_region=Clip(low=0.2, high=0.2), kl=Kl(coefficient=1e-4)),
         reference=FROZEN,
         constants=("K 9 rollouts for each state: the paper",),
-        note="columns.value_S holds the mean return of fresh rollouts from before each action (restorable environments)",
+        note="value_rollouts=9 continuations from before each action; the environment must be restorable",
     ),
     "impala": Preset(
         title="V-trace actor-critic",

@@ -1,0 +1,64 @@
+"""Values of states by fresh rollouts: play on from a state several times, and undo it.
+
+VinePPO (arXiv 2410.01679) has no critic: a state's value is the mean return of rollouts that start in it.  The world must be
+`Restorable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import mean
+from typing import Any
+
+from sojourn.core import Action, Context, ContextFull, Episode, Message, Observation, Restorable
+from sojourn.policy.session import Program, Session, stable_hash
+
+
+class ValuedSession(Session):
+    """A session that puts on each action the value of the state before it: the mean return of `rollouts` continuations, each played
+    by `program` in the same world, which then goes back.
+
+    Continuations are siblings in the episode's tree, so what they share with it is computed once; they are no actions of the episode.
+    """
+
+    def __init__(self, *session: Any, program: Program, rollouts: int, **settings: Any) -> None:
+        super().__init__(*session, **settings)
+        self._program, self._rollouts = program, rollouts
+
+    async def act(self, context: Context, *, policy: str = "actor", legal: Sequence[str] = ()) -> tuple[Context, Action]:
+        value = mean([await self._continued(context, number) for number in range(self._rollouts)])
+        child, action = await super().act(context, policy=policy, legal=legal)
+        child.tree[child.span].value = value
+        return child, action
+
+    async def _continued(self, context: Context, number: int) -> float:
+        """The return of one continuation; a full context ends it."""
+        world = self.environment
+        assert isinstance(world, Restorable), "the trainer has checked"
+        snapshot = world.snapshot()
+        episode = Episode(f"{self.episode.id}/{self._acts}.{number}", self.task, self.episode.tree)
+        limits = replace(self.limits, max_turns=self.limits.max_turns - self._steps)
+        seed = stable_hash(self.seed, "value", self._acts, number)
+        try:
+            await self._program(_Continuation(episode, world, self.policies, seed=seed, limits=limits, start=context))
+        except ContextFull:
+            pass
+        finally:
+            world.restore(snapshot)
+        return episode.total
+
+
+class _Continuation(Session):
+    """A session whose world has begun: `reset` leaves it as it is, and the first `open` gives the context that there is."""
+
+    def __init__(self, *session: Any, start: Context, **settings: Any) -> None:
+        super().__init__(*session, **settings)
+        self._start: Context | None = start
+
+    async def reset(self, *, seed: int | None = None) -> Observation:
+        return Observation()
+
+    def open(self, start: Observation | Sequence[Message], **how: Any) -> Context:
+        begun, self._start = self._start, None
+        return begun or super().open(start, **how)
