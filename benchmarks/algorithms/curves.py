@@ -41,7 +41,10 @@ class Set:
 SETS = {
     "one_call": Set(
         recipe="quickstart",
-        settings=("--levels", "1", "--progress", "0", "--steps", "6", "--max-minutes", "0", "--minibatches", "2"),
+        settings=(
+            *("--levels", "1", "--progress", "0", "--max-minutes", "0"),
+            *("--steps", "5", "--groups", "6", "--minibatches", "2"),
+        ),
         algorithms=("grpo", "dr_grpo", "rloo", "reinforce_pp", "dapo", "gspo", "cispo", "ppo"),
         key="success",
         goal=0.8,

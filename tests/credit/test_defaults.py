@@ -1,0 +1,53 @@
+"""The constants of the papers are the defaults: a changed default is a changed algorithm."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from inspect import signature
+from typing import Any
+
+import pytest
+
+from sojourn import credit
+from sojourn.credit import shaping
+
+PAPERS: dict[str, dict[str, Any]] = {
+    "Band": {"low": 0.3, "high": 0.8},  # R-Zero, arXiv 2508.05004
+    "TopVariance": {"share": 0.25},  # StarPO-S keeps the upper quarter, arXiv 2504.20073
+    "ResampleOnCorrect": {"keep": 16, "flaws": "flaws", "seed": 0},
+    "Gae": {"level": "token", "gamma": 1.0, "lam": 0.95, "monte_carlo": False, "alpha": None},
+    "BiLevelGae": {"gamma_turn": 0.95, "lam_turn": 0.95, "gamma": 1.0, "lam": 0.95},
+    "VTrace": {"gamma": 1.0, "lam": 1.0, "rho_max": 1.0, "c_max": 1.0},  # IMPALA, arXiv 1802.01561
+    "GiGPO": {"omega": 1.0, "gamma": 0.95},  # official scripts
+    "StepRelative": {"gamma": 1.0},
+    "MTGRPO": {"kappa": 1.0},
+    "ProcessRewards": {"gamma": 1.0},
+    "Normaliser": {"mean": "group", "deviation": "group", "leave_one_out": False, "unbiased": True, "epsilon": 1e-6},
+    "Whiten": {"centre": True, "epsilon": 1e-8},
+    "Bounded": {"limit": 5.0},
+    "EntropyBonus": {"alpha": 0.4, "kappa": 2.0},  # arXiv 2506.14758
+    "GPG": {"scale": 1.0},
+    "MaxRL": {"epsilon": 1e-6},
+    "PassK": {"k": 4, "scaled": True},
+    "PassKBest": {"epsilon": 1e-6},
+    "TokenReturns": {"gamma": 1.0},
+    "KlInReward": {"coefficient": 0.001, "estimator": "k1"},
+}
+SHAPING: dict[str, dict[str, Any]] = {
+    "length_exact": {"scale": 3000.0},  # L1, arXiv 2503.04697
+    "length_max": {"scale": 500.0},
+    "shorter_better": {"alpha": 2.0, "beta": 0.001},
+    "tool_economy": {"smooth": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_default_constants(name: str) -> None:
+    known = {field.name: field.default for field in fields(getattr(credit, name))}
+    assert {key: known[key] for key in PAPERS[name]} == PAPERS[name]
+
+
+@pytest.mark.parametrize("name", SHAPING)
+def test_default_constants_of_shaping(name: str) -> None:
+    parameters = signature(getattr(shaping, name)).parameters
+    assert {key: parameters[key].default for key in SHAPING[name]} == SHAPING[name]
