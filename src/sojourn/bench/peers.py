@@ -39,7 +39,7 @@ def beside_trl(result: Result, loop: Loop, what: Literal["rollout", "step"], qui
     else:
         sides["trl"] = getattr(theirs, what)
     taken = alternate(sides, 1 if quick else 3, warm_up=0 if quick else 1)
-    line = {f"{name} (s)": seconds.median for name, seconds in taken.items()}
+    line: dict[str, Any] = {f"{name} (s)": seconds for name, seconds in taken.items()}
     if theirs is not None:
-        line["trl / sojourn"] = line["trl (s)"] / line["sojourn (s)"]
+        line["trl / sojourn"] = taken["trl"].median / taken["sojourn"].median
     return line

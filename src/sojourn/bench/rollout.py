@@ -44,7 +44,7 @@ def _fit(result: Result, rows: int) -> None:
     chosen = result.rows[:rows]
     for side in ("sojourn (s)", "trl (s)"):
         if side in chosen[0]:
-            start, slope, explained = linear_fit([row["turns"] for row in chosen], [row[side] for row in chosen])
+            start, slope, explained = linear_fit([row["turns"] for row in chosen], [row[side].median for row in chosen])
             result.notes.append(f"{side}: {start:.2f} + {slope:.2f} a turn, R^2 = {explained:.3f}")
             if side.startswith("sojourn"):
                 result.ratios["rollout_linear_r2"] = explained

@@ -23,7 +23,7 @@ def scale(quick: bool) -> Result:
     for axis, shapes in axes.items():
         for shape in shapes:
             loop = Loop(loaded, shape)
-            seconds = alternate({"step": loop.step}, 1 if quick else 3)["step"].median
+            seconds = alternate({"step": loop.step}, 1 if quick else 3)["step"]
             count = shape.prompts * shape.group
             result.rows.append(
                 {
@@ -33,7 +33,7 @@ def scale(quick: bool) -> Result:
                     "prompt": shape.prompt_tokens,
                     "group": shape.group,
                     "step (s)": seconds,
-                    "episode (s)": seconds / count,
+                    "episode (s)": seconds.median / count,
                     "peak so far (MiB)": peak_mib(),
                 }
             )

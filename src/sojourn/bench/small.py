@@ -20,7 +20,7 @@ def small(quick: bool) -> Result:
         parameters = sum(p.numel() for p in loaded.model.parameters()) / 1e6
         shape = Shape(prompts=16, group=16, turns=2, action_tokens=32, prompt_tokens=64, observation_tokens=16)
         loop = Loop(loaded, shape)
-        seconds = alternate({"rollout": loop.rollout}, 3)["rollout"].median
+        seconds = alternate({"rollout": loop.rollout}, 3)["rollout"]
         began = time.perf_counter()
         with profile(activities=[ProfilerActivity.CPU]) as seen:
             loop.rollout()
@@ -29,12 +29,12 @@ def small(quick: bool) -> Result:
         result.rows.append(
             {
                 "parameters (M)": parameters,
-                "action tokens/s": shape.sampled / seconds,
-                "episodes/s": shape.prompts * shape.group / seconds,
+                "action tokens/s": seconds.rate(shape.sampled),
+                "episodes/s": seconds.rate(shape.prompts * shape.group),
                 "Python share": 1 - operators / wall,
             }
         )
     result.ratios["small_action_tokens_per_s"] = min(result.rows, key=lambda row: abs(row["parameters (M)"] - 2))[
         "action tokens/s"
-    ]
+    ].median
     return result

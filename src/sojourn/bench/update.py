@@ -38,8 +38,8 @@ def update(quick: bool) -> Result:
             {
                 "shared": share,
                 "unique tokens": unique,
-                "sojourn (s)": taken["sojourn"].median,
-                "padded (s)": taken["padded"].median,
+                "sojourn (s)": taken["sojourn"],
+                "padded (s)": taken["padded"],
                 "gain": gain,
                 "ideal": ideal,
                 "of ideal": gain / ideal,
