@@ -1,6 +1,7 @@
 """Tools from functions: what the policy is told, what it is answered, and whose fault an error is."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal
@@ -171,13 +172,13 @@ def test_a_result_that_is_no_error_is_no_failure() -> None:
     assert call(power, base=3).failure is None
 
 
-@pytest.mark.parametrize("slow", [False, True])
-def test_infrastructure_errors_pass_through(slow: bool) -> None:
+@pytest.mark.parametrize("quick", [False, True])
+def test_infrastructure_errors_pass_through(quick: bool) -> None:
     def broken() -> None:
         raise InfrastructureError("the server is gone")
 
     with pytest.raises(InfrastructureError, match="the server is gone"):
-        call(tool(broken, slow=slow))
+        call(tool(broken, quick=quick))
 
 
 async def hangs() -> None:
@@ -188,10 +189,20 @@ def hangs_in_a_thread() -> None:
     threading.Event().wait()
 
 
-@pytest.mark.parametrize(("function", "slow"), [(hangs, False), (hangs_in_a_thread, True)])
-def test_a_tool_that_hangs_is_the_infrastructures_fault(function: Callable[[], Any], slow: bool) -> None:
+def leaves() -> None:
+    sys.exit(3)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_tool_that_leaves_ends_nothing(quick: bool) -> None:
+    result = call(tool(leaves, quick=quick))
+    assert (result.text, result.error) == ("Error: SystemExit: 3", True)
+
+
+@pytest.mark.parametrize("function", [hangs, hangs_in_a_thread])
+def test_a_tool_that_hangs_is_the_infrastructures_fault(function: Callable[[], Any]) -> None:
     with pytest.raises(InfrastructureError, match=f"tool '{function.__name__}' gave no answer in 0.01 s"):
-        call(tool(function, timeout_s=0.01, slow=slow))
+        call(tool(function, timeout_s=0.01))
 
 
 def test_tool_time_that_the_task_allows_is_a_budget() -> None:
@@ -199,10 +210,10 @@ def test_tool_time_that_the_task_allows_is_a_budget() -> None:
     assert result == ToolResult("hangs", "Error: the time limit of 0.01 s was reached", error=True, kind=FailureKind.BUDGET)
 
 
-def test_slow_tools_run_beside_each_other() -> None:
+def test_tools_run_beside_each_other() -> None:
     meeting = threading.Barrier(2, timeout=30)
 
-    @tool(slow=True)
+    @tool
     def meet() -> str:
         meeting.wait()
         return "met"

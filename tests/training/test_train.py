@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -10,17 +11,23 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import small_run
 import torch
+from helpers import small
 from safetensors.torch import load_file
 from small_run import config, experiment
 
+from sojourn.curriculum import Uniform
+from sojourn.environments.math.tool_arithmetic import ToolArithmetic, calc
 from sojourn.learner import Learner
+from sojourn.objectives import Reference
+from sojourn.rendering.protocols import XmlTags
 from sojourn.store import DiskFullError, RunFolder, read_episodes
-from sojourn.training import checkpoint, train
+from sojourn.training import Experiment, Trainer, checkpoint, train
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +104,40 @@ def test_killed_in_the_middle_of_a_step_it_goes_on_as_if_it_had_not_been(
     assert "after step 2" in said.out + said.err
     assert [row["step"] for row in RunFolder(run).starts()] == [0, 2]
     assert_same_run(run, whole)
+
+
+def test_killed_before_the_first_checkpoint_it_says_so_and_starts_again(
+    whole: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, update = tmp_path / "run", Learner.update
+    monkeypatch.setattr(Learner, "update", Mock(side_effect=RuntimeError("power cut")))
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config(run, model), experiment())
+    before = RunFolder(run).evals()
+    assert [row["eval"] for row in before] == ["before"]
+    monkeypatch.setattr(Learner, "update", update)
+    train(config(run, model), experiment())
+    said = capsys.readouterr()
+    assert "has no checkpoint yet" in said.out + said.err
+    assert_same_run(run, whole)
+
+
+def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(tmp_path: Path) -> None:
+    arithmetic = ToolArithmetic.tasks()
+    parts = Experiment(
+        environment=ToolArithmetic,
+        tasks=arithmetic,
+        protocol=XmlTags(tools=(calc.spec,)),
+        curriculum=Uniform(arithmetic, ("1",)),
+        reference=Reference(kind="frozen"),
+    )
+    settings = config(tmp_path, tmp_path, warmup_steps=2, max_context=1000, max_turns=3)
+    trainer = Trainer(settings, parts, small())
+    rows = [asyncio.run(trainer.train_step())[1] for _ in range(3)]
+    assert [row["success"] for row in rows[:2]] == [1.0, 1.0], "the oracle knows"
+    assert rows[1]["nll"] < rows[0]["nll"]
+    assert ["entropy" in row for row in rows] == [False, False, True]
+    assert ["kl" in row for row in rows] == [False, False, True]
 
 
 def test_another_config_is_refused(whole: Path, model: Path) -> None:

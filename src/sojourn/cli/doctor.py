@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 State = Literal["ok", "note", "bad"]
 STYLE = {"ok": "green", "note": "yellow", "bad": "bold red"}
 
-BASE = ("torch", "transformers", "numpy", "safetensors", "peft", "pyarrow", "duckdb", "pydantic", "tyro")
+BASE = (
+    *("torch", "transformers", "numpy", "safetensors", "peft", "gguf", "pyarrow", "duckdb"),
+    *("pydantic", "docstring_parser", "jinja2", "tyro", "rich", "filelock"),
+)
 EXTRAS = {
     "tensorboard": ("tensorboard", "TensorBoard events in the run folder"),
     "reasoning-gym": ("envs-reasoning", "the environments reasoning_gym/..."),
+    "gymnasium": ("envs-gymnasium", "the environments gymnasium/..., the recipes cartpole and frozen_lake"),
 }
 """Package: the extra that brings it, and what it is for."""
 MEMORY_GIB, DISK_GIB = 6.0, 4.0

@@ -128,7 +128,7 @@ def _observation_rewards(tree: TrajectoryTree, rows: dict[int, int], key: str) -
     """Reward terms that lie on observations, by the action that caused them."""
     caused: dict[int, dict[str, float]] = {}
     for span, node in enumerate(tree.spans):
-        if node.kind == Kind.ACTION or not node.reward:
+        if node.kind == Kind.ACTION or span in rows or not node.reward:
             continue
         cause = _action_before(tree, node.parent, node.source, rows)
         if cause is None:

@@ -27,7 +27,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sojourn.core import Action, Observation, Reward, Task, ToolResult, Transition
+from sojourn.core import Action, Observation, Reward, Task, ToolCall, ToolResult, Transition
 from sojourn.environments.tools import ToolEnvironment, answer_text
 from sojourn.environments.world import TaskList, World
 from sojourn.tools import tool
@@ -78,6 +78,10 @@ class ClassEnvironment(ToolEnvironment):
             if not found:
                 raise ValueError(f"class {type(self._object).__name__} has no {name}: {REMEDY[name]}")
         return Observation.of(str(prompt))
+
+    async def run(self, calls: Sequence[ToolCall]) -> Sequence[ToolResult]:
+        """One after another: they share the object."""
+        return [result for call in calls for result in await super(ClassEnvironment, self).run([call])]
 
     async def observe(self, results: Sequence[ToolResult]) -> Transition:
         transition = await super().observe(results)

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sojourn.core import Action, Environment, Observation, ToolResult, Transition, user
+from sojourn.core import Action, Environment, Observation, ToolCall, ToolResult, Transition, user
 from sojourn.tools import Tool, run_calls
 
 
@@ -43,13 +43,17 @@ class ToolEnvironment(Environment):
         failures = tuple(result.failure for result in results if result.failure)
         return Transition(Observation.of([result.message() for result in results]), failures=failures)
 
+    async def run(self, calls: Sequence[ToolCall]) -> Sequence[ToolResult]:
+        """Run the calls of one action: side by side."""
+        return await run_calls(self._tools, calls)
+
     async def step(self, action: Action) -> Transition:
         self._faults = self._faults + 1 if action.fault is not None else 0
         if action.fault is not None:
             over = self._faults >= self._patience
             transition = Transition(Observation.of(user(action.fault.message)), terminated=over, failures=(action.fault,))
         elif action.calls:
-            results = await run_calls(self._tools, action.calls)
+            results = await self.run(action.calls)
             self.tool_calls += len(results)
             transition = await self.observe(results)
         else:

@@ -58,7 +58,7 @@ class Options(TypedDict, total=False):
     name: str
     timeout_s: float | None
     on_timeout: OnTimeout
-    slow: bool
+    quick: bool
     output_chars: int
 
 
@@ -72,13 +72,13 @@ class FunctionTool:
         name: str | None = None,
         timeout_s: float | None = 30.0,
         on_timeout: OnTimeout = "infrastructure",
-        slow: bool = False,
+        quick: bool = False,
         output_chars: int = 10_000,
     ) -> None:
         self.function = function
         self.timeout_s = timeout_s
         self.on_timeout = on_timeout
-        self.slow = slow
+        self.quick = quick
         self.output_chars = output_chars
         name = name or function.__name__
         self._arguments, schema = _checker(function, name)
@@ -98,7 +98,7 @@ class FunctionTool:
             raise
         except ToolError as error:
             return self._error(str(error), error.kind)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # `sys.exit()` in a tool must not end the run
             if limit.expired():
                 return self._timed_out()
             return self._error(f"Error: {type(error).__name__}: {error}")
@@ -107,7 +107,8 @@ class FunctionTool:
         """Nothing is held."""
 
     async def _run(self, arguments: dict[str, Any]) -> Any:
-        value = await _in_thread(self.function, arguments) if self.slow else self.function(**arguments)
+        direct = self.quick or inspect.iscoroutinefunction(self.function)
+        value = self.function(**arguments) if direct else await _in_thread(self.function, arguments)
         return await value if inspect.isawaitable(value) else value
 
     def _timed_out(self) -> ToolResult:
@@ -130,8 +131,8 @@ def tool(function: Function | None = None, /, **options: Unpack[Options]) -> Fun
     timeout_s: deadline of one call in seconds.  None for a function that keeps its own.
     on_timeout: whose fault a missed deadline is.  "infrastructure": something beneath hangs, the episode ends without a reward.
         "budget": the time depends on what the agent asks for, and the agent is told.
-    slow: run a sync function in a thread of its own, so that others go on and the deadline holds.  A sync function that is not
-        slow runs directly: it must be quick, nothing can interrupt it.
+    quick: run a sync function directly.  Without it, it gets a thread of its own, so that others go on and the deadline holds;
+        what runs directly must be quick, nothing can interrupt it.
     output_chars: characters of the result at most; the middle of a longer one is left out.
 
     Raises ValueError if an argument has no type hint or cannot be passed by name.
@@ -255,7 +256,7 @@ def _in_thread(function: Function, arguments: dict[str, Any]) -> asyncio.Future[
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 
-    def settle(value: Any, error: Exception | None) -> None:
+    def settle(value: Any, error: BaseException | None) -> None:
         if future.done():
             return
         if error is None:
@@ -264,10 +265,11 @@ def _in_thread(function: Function, arguments: dict[str, Any]) -> asyncio.Future[
             future.set_exception(error)
 
     def work() -> None:
-        value, failure = None, None
+        value: Any = None
+        failure: BaseException | None = None
         try:
             value = function(**arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = error
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, value, failure)

@@ -75,12 +75,17 @@ class Trainer:
             self.config.concurrency,
         )
 
+    @property
+    def warming_up(self) -> bool:
+        """Whether the next step imitates the oracle."""
+        return self.step < self.config.warmup_steps
+
     async def train_step(self, done: Callable[[Episode], None] = lambda _: None) -> tuple[list[EpisodeGroup], dict[str, Any]]:
         """One rollout and what is learned from it: the episodes, and the metrics.  Warm-up steps imitate the oracle's episodes."""
         began, sampled = time.monotonic(), self.engine.sampled_tokens
         self.engine.update(self.step)  # what an evaluation left in the store must not matter to a step
         experiment, rollout = self.experiment, replace(self.rollout(), value_rollouts=self._values)
-        if self.step < self.config.warmup_steps:
+        if self.warming_up:
             experiment = replace(experiment, objective=Supervised(), filters=(), critic=None)
             rollout = replace(rollout, program=demonstrate)
         groups = self.stored.deal(self.step, self.config.groups) if self.stored else await self._sample(rollout, experiment, done)
@@ -153,7 +158,7 @@ class Trainer:
         for name in dict.fromkeys(name for update in updates for name in update):  # some may have had nothing to train
             learned[name] = float(np.mean([update[name] for update in updates if name in update]))
         if (reference := self.learner.reference) is not None:
-            if "kl" not in learned:
+            if "kl" not in learned and not self.warming_up:
                 learned["kl"] = self.learner.divergence(groups, kept)
             if experiment.reference.due(self.step + 1):
                 experiment.reference.renew(reference.parameters(), self.model.parameters())
@@ -216,7 +221,11 @@ class Run:
             self.trainer.engine.update(self.trainer.step)
             self.trainer.experiment.curriculum.load_state(state["curriculum"])
             self.progress.log(f"resuming {self.folder.path} after step {self.trainer.step} (from {path.name})")
-        self.folder.truncate_after(self.trainer.step if path else -1)
+        elif self.folder.starts():
+            self.progress.log(
+                f"{self.folder.path} has no checkpoint yet: training starts again, what was evaluated before it is kept"
+            )
+        self.folder.truncate_after(self.trainer.step)
         self.progress.done = self.trainer.step
         self.folder.log_start(step=self.trainer.step)
 
@@ -345,9 +354,10 @@ def _statistics(groups: Sequence[EpisodeGroup]) -> dict[str, float]:
         "tool_calls": float(np.mean([e.info.get("tool_calls", 0) for e in episodes])),
         "length": float(np.mean([_sampled(e) for e in episodes])),
         "action_tokens": float(sum(_sampled(e) for e in everyone)),
-        # the mean surprise of all sampled tokens; the learner's own entropy is of the tokens that it had to score
-        "entropy": -float(np.mean(np.concatenate([part for part in logprobs if part is not None]))),
     }
+    if sampled := [part for part in logprobs if part is not None]:  # a demonstration has none
+        # the mean surprise of all sampled tokens; the learner's own entropy is of the tokens that it had to score
+        result["entropy"] = -float(np.mean(np.concatenate(sampled)))
     by_level: dict[str, list[Episode]] = defaultdict(list)
     for episode in episodes:
         by_level[episode.task.level].append(episode)

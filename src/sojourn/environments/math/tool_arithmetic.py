@@ -41,7 +41,7 @@ INTEGER = re.compile(r"(?<!\w)[-+]? ?(?:\d{1,3}(?:[ ,]\d{3})+|\d{1,40})(?!\w)")
 EXPRESSION = re.compile(r"(-?\d{1,30})(?:\s*([-+*])\s*(\d{1,30})((?:\s*[-+*]\s*\d{1,30})*))?")
 
 
-@tool
+@tool(quick=True)
 def calc(expression: str) -> str:
     """does the first operation"""
     match = EXPRESSION.fullmatch(expression.replace("\u00d7", "*").strip())
