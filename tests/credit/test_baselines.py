@@ -226,3 +226,9 @@ def test_dr_grpo_uses_one_value_for_each_rollout_not_for_each_conversation() -> 
     conversations = [[Turn(1), *[Turn(1, rewrite=True, linked=False)] * n] for n in (2, 1)]
     c = columns([group([Script(conversations[0], final=1.0), Script(conversations[1])])])
     assert dr_grpo()(c).tolist() == [0.5, 0.5, 0.5, -0.5, -0.5]
+
+
+def test_the_best_of_a_group_is_credited_with_its_lead() -> None:
+    """Returns 1, 3, 7: the lead is 4, the deviation sqrt(28 / 3)."""
+    assert PassKBest(epsilon=0.0)(scored([1.0, 7.0, 3.0])) == pytest.approx([0, 4 / np.sqrt(28 / 3), 0])
+    assert PassKBest(epsilon=1.0)(scored([1.0, 3.0])) == pytest.approx([0, 2 / (np.sqrt(2) + 1)])

@@ -1,10 +1,12 @@
 """What credit reads from a trajectory tree."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sojourn.conformance.synthetic import Script, Turn, group
-from sojourn.core import StopReason
+from sojourn.core import Kind, StopReason
 from sojourn.credit import columns
 
 
@@ -42,8 +44,6 @@ def test_the_final_reward_lies_on_the_last_token_of_every_leaf() -> None:
 
 
 def test_a_dense_penalty_is_added_to_the_rewards_of_tokens() -> None:
-    from dataclasses import replace
-
     c = columns([group([Script([Turn(2, reward=1.0)])])])
     penalty = np.array([-0.5, -0.25])
     assert replace(c, penalty_T=penalty).reward_T.tolist() == [-0.5, 0.75]
@@ -87,3 +87,27 @@ def test_only_named_policies_are_trained() -> None:
     c = columns([group([Script([Turn(policy="actor", calls=2), Turn(policy="partner")])])], trained=["actor"])
     assert c.trained_S.tolist() == [True, False]
     assert c.calls_S.tolist() == [2, 0]
+
+
+def test_a_return_counts_dense_rewards_of_tokens() -> None:
+    c = columns([group([Script([Turn(2, reward=1.0), Turn(1)], final=0.5), Script([Turn(1)])])])
+    assert replace(c, penalty_T=np.array([-0.5, -0.25, 2.0, -1.0])).return_E.tolist() == [2.75, -1.0]
+
+
+def test_an_action_counts_its_calls() -> None:
+    c = columns([group([Script([Turn(calls=2), Turn(calls=1)]), Script([Turn()])])])
+    assert c.calls_S.tolist() == [2, 1, 0]
+    silent = group([Script([Turn()])])
+    silent.tree[silent.episodes[0].actions[0]].message = None
+    assert columns([silent]).calls_S.tolist() == [0]
+
+
+def test_a_demonstration_has_log_probability_zero_and_keeps_its_reward() -> None:
+    """What an oracle said is forced, not sampled, and is an action of the episode all the same."""
+    shown = group([Script([Turn(2, reward=0.5), Turn(1)], final=1.0)])
+    for span in shown.episodes[0].actions:
+        shown.tree[span].kind, shown.tree[span].logprobs = Kind.FORCED, None
+    c = columns([shown])
+    assert c.logp_T is not None
+    assert c.logp_T.tolist() == [0, 0, 0]
+    assert c.reward_S.tolist() == [0.5, 0.0]

@@ -151,3 +151,19 @@ def test_replay_draws_in_proportion_to_the_signal() -> None:
     assert set(draws) == {"a", "b"} and draws.count("b") / 400 == pytest.approx(0.75, abs=0.07)
     assert sorted(buffer.draw(9, np.random.default_rng(0))) == ["a", "b", "c"]
     assert Replay[str](2).draw(2, np.random.default_rng(0)) == []
+
+
+def test_a_band_beyond_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="no group can lie in it"):
+        Band(low=0.3, high=1.5)
+
+
+def test_what_follows_an_action_is_not_discounted_between_siblings() -> None:
+    """0 now and 1 later is less than 1.5 now; one pair of each group of siblings, however small its margin, unless told otherwise."""
+    fork = Script([Turn()], branches=[Script([Turn(), Turn(reward=1.0)]), Script([Turn(reward=1.5)]), Script([Turn(reward=0.5)])])
+    c = columns([group([fork])])
+    _, now, least = (row for row in range(len(c.span_S)) if c.parent_S[row] == 0)
+    assert action_pairs(c).tolist() == [[now, least]]
+    only = columns([group([Script([Turn()], branches=[Script([Turn(), Turn(reward=1.0)]), Script([Turn(reward=1.5)])])])])
+    assert only.parent_S.tolist() == [-1, 0, 1, 0]
+    assert action_pairs(only).tolist() == [[3, 1]]

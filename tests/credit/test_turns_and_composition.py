@@ -142,3 +142,18 @@ def test_distillation_pays_what_the_teacher_thinks_likelier() -> None:
     c = columns([group([Script([Turn(1)]), Script([Turn(1)], failed=True)])])
     c = replace(c, logp_T=np.array([-3.0, -3.0]), ref_logp_T=np.array([-1.0, -1.0]))
     assert Distillation()(c).tolist() == [2.0, 0.0]
+
+
+def test_a_sum_wants_a_weight_for_each_part() -> None:
+    c = columns([group([Script([Turn()], final=1.0), Script([Turn()])])])
+    with pytest.raises(ValueError, match="zip"):
+        Sum(parts=(dr_grpo(), TokenReturns()), weights=(1.0,))(c)
+
+
+def test_gdpo_weighs_named_terms_and_takes_the_others_once() -> None:
+    """Before the last whitening the three episodes have 3 z_a + z_b, with z the centred terms over their deviation."""
+    scripts = [Script([Turn(1, reward={"a": a, "b": b})]) for a, b in ((4.0, 0.0), (0.0, 1.0), (0.0, 0.0))]
+    got = GDPO(weights={"a": 3.0})(columns([group(scripts)]))
+    z = 1 / np.sqrt(1 / 3)  # each term is 1 of three, centred (2, -1, -1) / 3, deviation sqrt(1 / 3)
+    mixed = np.array([3 * 2 - 1, -3 + 2, -3 - 1]) / 3 * z
+    assert got == pytest.approx(mixed / np.std(mixed, ddof=1), abs=1e-4)

@@ -21,6 +21,7 @@ from sojourn.objectives import (
     TopEntropy,
     Unclipped,
 )
+from sojourn.objectives.batch_rules import covariance
 from sojourn.objectives.kl import estimate
 
 F64 = torch.float64
@@ -311,3 +312,10 @@ def test_what_is_missing_is_named() -> None:
     for low, high in ((2.0, 1.0), (1.5, 2.0), (0.1, 0.5)):
         with pytest.raises(ValueError, match="the band must hold 1"):
             Importance(low=low, high=high)
+
+
+def test_covariance_is_taken_around_both_means() -> None:
+    """Advantages 1, 2, 6 and log-probabilities -1, -2, -6: deviations -2, -1, 3 and 2, 1, -3."""
+    logp = torch.tensor([-1.0, -2.0, -6.0], dtype=F64)
+    inputs = replace(batch([[1]] * 3), logp=logp, old_logp=logp, advantage=-logp)
+    assert covariance(inputs).tolist() == [-4.0, -1.0, -9.0]
