@@ -1,6 +1,7 @@
 """Aggregation, corrections, KL, entropy, batch rules: the other parts of the tuple."""
 
 from dataclasses import replace
+from math import exp
 
 import pytest
 import torch
@@ -319,3 +320,48 @@ def test_covariance_is_taken_around_both_means() -> None:
     logp = torch.tensor([-1.0, -2.0, -6.0], dtype=F64)
     inputs = replace(batch([[1]] * 3), logp=logp, old_logp=logp, advantage=-logp)
     assert covariance(inputs).tolist() == [-4.0, -1.0, -9.0]
+
+
+def test_kl_cov_follows_the_advantage() -> None:
+    """Ratio e^0.25 and advantages 1 and 3, nothing held back but one token: (-4 e^0.25 + 0.25) / 2."""
+    logp = torch.tensor([-1.0, -2.0], dtype=F64)
+    inputs = replace(
+        batch([[1]] * 2), old_logp=logp, logp=(logp + 0.25).requires_grad_(), advantage=torch.tensor([1.0, 3.0], dtype=F64)
+    )
+    loss, _ = PolicyGradient(trust_region=KlCov(share=0.5))(inputs)
+    assert loss.item() == pytest.approx((-4 * exp(0.25) + 0.25) / 2)
+
+
+def test_only_negative_advantages_are_masked_where_the_policy_has_left() -> None:
+    inputs = batch([[1]] * 3)
+    inputs = replace(inputs, behaviour_logp=inputs.logp.detach() + 1.0, advantage=torch.tensor([0.5, 0.0, -0.5], dtype=F64))
+    assert NegativeSequenceMask()(inputs).tolist() == [1.0, 1.0, 0.0]
+    near = replace(inputs, behaviour_logp=inputs.logp.detach() - 1.0)
+    assert NegativeSequenceMask()(near).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_bounds_of_importance_hold_1_between_them() -> None:
+    for low, high in ((1.0, 1.0), (1.5, 2.0), (0.0, 0.5)):
+        with pytest.raises(ValueError, match="Importance"):
+            Importance(low=low, high=high)
+    Importance(low=0.5, high=1.0)
+
+
+@pytest.mark.parametrize(
+    ("objective", "reach"),
+    [
+        (PolicyGradient(), "token"),
+        (PolicyGradient(granularity="turn"), "turn"),
+        (PolicyGradient(granularity="product", trust_region=Unclipped()), "sequence"),
+        (PolicyGradient(corrections=(NegativeSequenceMask(),)), "sequence"),
+        (PolicyGradient(trust_region=KlCov()), None),
+        (PolicyGradient(kl=Kl()), None),
+        (PolicyGradient(entropy=0.01), None),
+    ],
+)
+def test_how_far_an_advantage_works(objective: PolicyGradient, reach: str | None) -> None:
+    assert objective.reach == reach
+
+
+def test_the_default_is_dapo_s_clip() -> None:
+    assert PolicyGradient().trust_region == Clip(low=0.2, high=0.28)

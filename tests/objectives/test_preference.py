@@ -125,6 +125,7 @@ def test_kto_by_hand() -> None:
     below = replace(inputs, ref_logp=inputs.logp.detach() + 5)
     level = Kto().prepare(below).level
     assert level is not None and level.item() == 0.0
+    assert Kto(beta=0.1)(below)[1]["value"] == pytest.approx(-0.5)
 
 
 def test_kto_judges_a_sequence_by_its_summed_advantage() -> None:

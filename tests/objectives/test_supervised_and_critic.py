@@ -125,3 +125,17 @@ def test_references_are_renewed_when_due() -> None:
     assert old[0].tolist() == [0.25, 1.75] and not old[0].requires_grad
     Reference(kind="reset", every=1).renew(old, new)
     assert old[0].tolist() == [1.0, 1.0]
+
+
+def test_the_clip_holds_a_value_near_its_old_one() -> None:
+    """Old 1, moved to 2 and to -1, clip 0.5: near is 1.5 and 0.5; targets 3 and 2."""
+    loss, _ = ValueLoss(clip=0.5)(critic([2.0, -1.0], [1.0, 1.0], [3.0, 2.0]))
+    assert loss.item() == pytest.approx(0.5 * (1.5**2 + 3.0**2) / 2)
+    loss, _ = ValueLoss(clip=0.5)(critic([-1.0], [1.0], [-3.0]))
+    assert loss.item() == pytest.approx(0.5 * 3.5**2)
+
+
+def test_a_reference_may_be_renewed_after_every_update_and_only_as_a_whole() -> None:
+    assert Reference(kind="reset", every=1).due(1)
+    with pytest.raises(ValueError, match="zip"):
+        Reference(kind="reset", every=1).renew([torch.zeros(1), torch.zeros(1)], [torch.ones(1)])
