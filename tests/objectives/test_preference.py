@@ -140,3 +140,19 @@ def test_what_is_missing_is_named() -> None:
         SimPo()(replace(batch(), pairs=None))
     with pytest.raises(ValueError, match="needs a reference policy"):
         Dpo()(replace(batch(), ref_logp=None))
+
+
+def test_two_pairs_are_averaged() -> None:
+    """The mean over pairs of what each would give alone: the loss, how often the chosen wins, and the margin."""
+    first, second = DIGEST, pair([-3.0], [-1.0, -0.5, -0.5], [-1.0], [-1.5, -1.0, -0.5])  # D_w = -2, D_l = 1
+    logp = torch.cat([first.logp, second.logp]).detach().requires_grad_()
+    both = batch([[2], [1], [1], [3]])
+    both = replace(both, logp=logp, ref_logp=torch.cat([first.ref_logp, second.ref_logp]))  # type: ignore[list-item]
+    for objective in (Dpo(), Dpo(by_length=True), Ipo(by_length=True)):
+        alone = [objective(each) for each in (first, second)]
+        loss, metrics = objective(both)
+        assert loss.item() == pytest.approx(sum(each.item() for each, _ in alone) / 2)
+        assert metrics["right"] == 0.5
+        assert metrics["margin"] == pytest.approx(sum(each["margin"] for _, each in alone) / 2)
+    assert Dpo(by_length=True)(second)[0].item() == pytest.approx(-log(sigmoid(0.1 * (-2 - 1 / 3))))
+    assert Ipo(by_length=True)(second)[0].item() == pytest.approx((-2 - 1 / 3 - 5) ** 2)

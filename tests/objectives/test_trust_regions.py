@@ -277,3 +277,16 @@ def test_proximal_log_probability_is_interpolated_by_version() -> None:
     assert proximal[0].item() == pytest.approx(-1.8) and not proximal.requires_grad
     fresh = proximal_logp(logp, behaviour, sampled=torch.tensor([10, 10]), proximal=10, current=10)
     assert fresh.tolist() == [-2.0, -2.0]
+
+
+def test_small_advantages_are_judged_by_their_sign() -> None:
+    """+0.5 is good: neither a low ratio nor a probability that fell is cut for it."""
+    assert losses(Clip(), at([0.5, 0.5], [0.5, -0.5]))[1] == [False, True]
+    assert losses(Topr(), at([1.5, 1.5], [0.5, -0.5]))[1] == [False, True]
+    assert losses(Clip(two_sided=1.5), at([3.0], [-1]))[0] == pytest.approx([1.5])
+    inputs = replace(
+        at([1.0, 1.0], [0.5, -0.5]),
+        logp=torch.tensor([0.2, 0.2], dtype=F64).log(),
+        behaviour_logp=torch.tensor([0.6, 0.6], dtype=F64).log(),
+    )
+    assert Dppo()(inputs.logp - inputs.behaviour_logp, "token", inputs)[1].tolist() == [False, True]
