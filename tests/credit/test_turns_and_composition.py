@@ -152,8 +152,8 @@ def test_a_sum_wants_a_weight_for_each_part() -> None:
 
 def test_gdpo_weighs_named_terms_and_takes_the_others_once() -> None:
     """Before the last whitening the three episodes have 3 z_a + z_b, with z the centred terms over their deviation."""
-    scripts = [Script([Turn(1, reward={"a": a, "b": b})]) for a, b in ((4.0, 0.0), (0.0, 1.0), (0.0, 0.0))]
+    a, b = np.array([4.0, 1.0, 0.0]), np.array([0.0, 1.0, 5.0])
+    scripts = [Script([Turn(1, reward={"a": x, "b": y})]) for x, y in zip(a, b, strict=True)]
     got = GDPO(weights={"a": 3.0})(columns([group(scripts)]))
-    z = 1 / np.sqrt(1 / 3)  # each term is 1 of three, centred (2, -1, -1) / 3, deviation sqrt(1 / 3)
-    mixed = np.array([3 * 2 - 1, -3 + 2, -3 - 1]) / 3 * z
+    mixed = 3 * (a - 5 / 3) / np.std(a, ddof=1) + (b - 2) / np.std(b, ddof=1)
     assert got == pytest.approx(mixed / np.std(mixed, ddof=1), abs=1e-4)
