@@ -111,3 +111,17 @@ def test_a_demonstration_has_log_probability_zero_and_keeps_its_reward() -> None
     assert c.logp_T is not None
     assert c.logp_T.tolist() == [0, 0, 0]
     assert c.reward_S.tolist() == [0.5, 0.0]
+
+
+def test_a_term_that_was_not_paid_is_0_and_values_are_there_if_every_action_has_one() -> None:
+    valued = group([Script([Turn(reward={"a": 2.0})]), Script([Turn()])])
+    c = columns([valued])
+    assert c.terms_E["a"].tolist() == c.terms_S["a"].tolist() == [2.0, 0.0]
+    assert c.value_S is None
+    first, second = (episode.actions[0] for episode in valued.episodes)
+    valued.tree[first].value = 0.5
+    assert columns([valued]).value_S is None
+    valued.tree[second].value = -1.0
+    values = columns([valued]).value_S
+    assert values is not None
+    assert values.tolist() == [0.5, -1.0]
