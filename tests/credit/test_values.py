@@ -166,3 +166,10 @@ def test_missing_columns_are_named() -> None:
         Gae(level="turn", alpha=0.05)
     with pytest.raises(ValueError, match="level='turn'"):
         Gae(monte_carlo=True)
+
+
+def test_targets_discount_turns_apart_from_tokens() -> None:
+    """Two actions of two tokens, paid 1 at the end: half after the turn, nine tenths after each token within one."""
+    c = replace(columns([group([Script([Turn(2), Turn(2, reward=1.0)])])]), value_T=np.array([0.3, -0.2, 0.7, 0.1]))
+    assert value_targets(c, gamma_turn=0.5) == pytest.approx([0.5, 0.5, 1.0, 1.0])
+    assert value_targets(c, gamma=0.9, gamma_turn=0.5) == pytest.approx([0.9 * 0.5 * 0.9, 0.5 * 0.9, 0.9, 1.0])

@@ -187,13 +187,18 @@ def test_kl_enters_the_loss_with_its_coefficient_and_aggregation() -> None:
     assert metric == pytest.approx(((inputs.logp - inputs.ref_logp) ** 2 / 2).mean().item())
 
 
-def test_kl_of_stale_samples_is_weighted_by_the_detached_ratio() -> None:
-    inputs = batch(moved=0.2, stale=0.2)
-    weight = (inputs.logp - inputs.behaviour_logp).exp()
-    plain, unbiased = Kl(coefficient=1.0)(inputs), Kl(coefficient=1.0, unbiased=True)(inputs)
-    assert unbiased.tolist() == pytest.approx((plain * weight).tolist())
-    grads = [torch.autograd.grad(x.sum(), inputs.logp)[0] for x in (unbiased, plain)]
-    assert grads[0].tolist() == pytest.approx((grads[1] * weight).tolist())
+def test_the_unbiased_kl_has_the_exact_gradient_on_samples_of_any_policy() -> None:
+    """Summed over all three outcomes with the chances q that sampled them: value KL(pi || ref), gradient pi (log pi / ref - KL)."""
+    theta = torch.tensor([0.3, -0.7, 1.1], dtype=F64, requires_grad=True)
+    q, ref = torch.tensor([0.6, 0.3, 0.1], dtype=F64), torch.tensor([0.2, 0.5, 0.3], dtype=F64)
+    logp = theta.log_softmax(0)
+    inputs = replace(batch([[1]] * 3), logp=logp, old_logp=q.log(), behaviour_logp=q.log(), ref_logp=ref.log())
+    expected = (q * Kl(coefficient=1.0, unbiased=True)(inputs)).sum()
+    pi = logp.detach().exp()
+    divergence = (pi * (pi / ref).log()).sum()
+    assert expected.item() == pytest.approx(divergence.item())
+    (gradient,) = torch.autograd.grad(expected, theta)
+    assert gradient.tolist() == pytest.approx((pi * ((pi / ref).log() - divergence)).tolist())
 
 
 def test_the_entropy_bonus_lowers_the_loss_where_the_policy_is_random() -> None:

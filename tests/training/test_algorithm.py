@@ -22,7 +22,7 @@ from sojourn.objectives import ValueLoss
 from sojourn.objectives.presets import PRESETS
 from sojourn.policy import Program
 from sojourn.store import RunFolder, read_episodes
-from sojourn.training import Trainer, train
+from sojourn.training import Trainer, algorithm, train
 
 LACKS = {
     "sft": "imitates all that it is shown",
@@ -96,6 +96,19 @@ def test_the_greedy_episode_is_remax_s_baseline(tmp_path: Path) -> None:
         mine_T = table.group_E[table.episode_S[table.row_T]] == number
         expected = table.return_E[table.episode_S[table.row_T]][mine_T] - greedy.episodes[0].total
         np.testing.assert_allclose(advantage_T[mine_T], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("turn_ppo", (1.0, 0.99)), ("ppo", (1.0, 1.0)), ("ragen", (1.0, 0.95)), ("grpo", (1.0, 1.0))]
+)
+def test_the_critic_discounts_as_the_credit_does(name: str, expected: tuple[float, float]) -> None:
+    assert algorithm.discounts(PRESETS[name].credit or algorithm.no_credit) == expected
+
+
+def test_kto_calls_a_solved_group_good() -> None:
+    credit = PRESETS["kto"].credit
+    assert credit is not None
+    assert (credit(columns([group([Script([Turn(2)], final=1.0), Script([Turn(1)], final=1.0)])])) > 0).all()
 
 
 class Ladder(Environment):

@@ -80,9 +80,17 @@ class Gae:
         return np.maximum(1 - 1 / (self.alpha * length), 0.0)
 
 
-def value_targets(columns: Columns, *, gamma: float = 1.0, lam: float = 1.0) -> Floats:
-    """What the critic should predict: A + V with its own lambda; 1 is the Monte-Carlo return.  [VC-PPO, arXiv 2503.01491]"""
-    return Gae(gamma=gamma, lam=lam)(columns) + required_values(columns)
+def value_targets(columns: Columns, *, gamma: float = 1.0, gamma_turn: float | None = None, lam: float = 1.0) -> Floats:
+    """What the critic should predict: A + V with its own lambda; 1 is the Monte-Carlo return.  [VC-PPO, arXiv 2503.01491]
+
+    gamma: discount for each token.  gamma_turn: from the last token of an action to what follows it; without it, `gamma`.
+    """
+    value = required_values(columns)
+    gamma_T = np.full(len(value), gamma)
+    gamma_T[columns.start_S[1:] - 1] = gamma if gamma_turn is None else gamma_turn
+    delta = columns.reward_T + gamma_T * next_values(columns, value) - value
+    advantage = backward_tokens(columns, delta, gamma_T * lam)
+    return np.where(columns.valid_E[columns.episode_S[columns.row_T]], advantage, 0.0) + value
 
 
 @dataclass(frozen=True, kw_only=True)

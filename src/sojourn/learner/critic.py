@@ -52,10 +52,13 @@ class Critic:
                 after[batch.row[~own] - tokens] = found[~own]
         return replace(columns, value_T=value, after_S=after)
 
-    def update(self, groups: Sequence[EpisodeGroup], columns: Columns, *, gamma: float = 1.0) -> dict[str, float]:
-        """One step towards the returns of `columns`, which `valued` has filled."""
+    def update(
+        self, groups: Sequence[EpisodeGroup], columns: Columns, *, gamma: float = 1.0, gamma_turn: float | None = None
+    ) -> dict[str, float]:
+        """One step towards the returns of `columns`, which `valued` has filled; discounts as in `value_targets`."""
         assert columns.value_T is not None, "values come first"
-        target, old = (torch.from_numpy(each).float() for each in (value_targets(columns, gamma=gamma), columns.value_T))
+        returns = value_targets(columns, gamma=gamma, gamma_turn=gamma_turn)
+        target, old = (torch.from_numpy(each).float() for each in (returns, columns.value_T))
         kept = (columns.valid_E[columns.episode_S] & columns.trained_S)[columns.row_T]
         sums: dict[str, float] = {}
         for batch in self._batches(groups, columns):

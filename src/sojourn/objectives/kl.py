@@ -3,7 +3,7 @@
     k1 = l,   k2 = l^2 / 2,   k3 = exp(-l) - 1 + l,   l = log pi - log pi_ref            [Schulman, "Approximating KL divergence"]
 
 All three estimate KL(pi || pi_ref) on samples of pi.  As a loss, k2 has the gradient of KL(pi || pi_ref), k3 that of the other
-direction KL(pi_ref || pi), and k1 none in expectation; to penalise with k1, put it in the reward (`sojourn.credit.kl_penalty`).
+direction KL(pi_ref || pi), and k1 none in expectation; to penalise with k1, put it in the reward (`sojourn.credit.KlInReward`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Kl:
     estimator: Estimator = "k3"
     """Whose gradient is followed; see above."""
     unbiased: bool = False
-    """Multiply by the detached ratio pi / pi_behaviour, for stale samples.  [DeepSeek-V3.2]"""
+    """Multiply by the ratio pi / pi_behaviour, gradient and all: with k3 the exact gradient of KL(pi || pi_ref) on samples of any
+    policy.  [DeepSeek-V3.2]"""
 
     def __post_init__(self) -> None:
         if self.estimator == "k1":
@@ -52,5 +53,5 @@ class Kl:
             )
         divergence = estimate(inputs.logp, inputs.ref_logp, self.estimator)
         if self.unbiased:
-            divergence = divergence * (inputs.logp.detach() - inputs.behaviour_logp).clamp(-LIMIT, LIMIT).exp()
+            divergence = divergence * (inputs.logp - inputs.behaviour_logp).clamp(-LIMIT, LIMIT).exp()
         return divergence

@@ -9,12 +9,14 @@ import numpy as np
 
 from sojourn.core import EpisodeGroup
 from sojourn.credit import (
+    BiLevelGae,
     Columns,
     Credit,
     EntropyBonus,
     Gae,
     GivenBaseline,
     OptimalTokenBaseline,
+    VTrace,
 )
 from sojourn.credit.columns import Floats
 from sojourn.learner import Critic, Learner
@@ -80,6 +82,13 @@ def filled(
     return columns
 
 
-def discount(credit: Credit) -> float:
-    """Of each token, for the critic's targets."""
-    return next((part.gamma for part in walk(credit) if isinstance(part, Gae)), 1.0)
+def discounts(credit: Credit) -> tuple[float, float]:
+    """Of each token and of each turn, as the credit has them, for the critic's targets."""
+    for part in walk(credit):
+        if isinstance(part, BiLevelGae):
+            return part.gamma, part.gamma_turn
+        if isinstance(part, Gae) and part.level == "turn":
+            return 1.0, part.gamma
+        if isinstance(part, Gae | VTrace):
+            return part.gamma, part.gamma
+    return 1.0, 1.0

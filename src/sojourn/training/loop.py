@@ -129,15 +129,19 @@ class Trainer:
         return groups
 
     async def _greedy(self, groups: Sequence[EpisodeGroup]) -> NDArray[np.float64]:
-        """For every episode the return of its task's greedy episode.  [ReMax, arXiv 2310.10505]"""
+        """For every episode the return of its task's greedy episode, NaN where the infrastructure broke that.  [ReMax, arXiv
+        2310.10505]"""
         greedy = await self.rollout(temperature=0.0).groups([group.task for group in groups], size=1, seed=self.step)
-        return np.repeat([each.episodes[0].total for each in greedy], [len(group.episodes) for group in groups])
+        totals = [each.episodes[0].total if each.valid else np.nan for each in greedy]
+        return np.repeat(totals, [len(group.episodes) for group in groups])
 
     def _learn(
         self, groups: Sequence[EpisodeGroup], experiment: Experiment, baseline: NDArray[np.float64] | None
     ) -> tuple[Columns, NDArray[np.float64], dict[str, float]]:
         """Credit, filters, update: what was learned from, and what the learner says of it."""
-        table = replace(columns(groups, trained=(ACTOR,)), baseline_E=baseline)
+        table = columns(groups, trained=(ACTOR,))
+        if baseline is not None:  # without one, an episode cannot be judged
+            table = replace(table, baseline_E=np.nan_to_num(baseline), valid_E=table.valid_E & ~np.isnan(baseline))
         critic = self.critic if experiment.critic else None
         table = algorithm.filled(groups, table, experiment, self.learner, critic)
         advantage_T = experiment.credit(table)
@@ -153,7 +157,8 @@ class Trainer:
                     groups, part, advantage_T, experiment.objective, fresh=not updates and not self.stored
                 )
             if critic is not None:
-                update |= critic.update(groups, part, gamma=algorithm.discount(experiment.credit))
+                gamma, gamma_turn = algorithm.discounts(experiment.credit)
+                update |= critic.update(groups, part, gamma=gamma, gamma_turn=gamma_turn)
             updates.append(update)
         for name in dict.fromkeys(name for update in updates for name in update):  # some may have had nothing to train
             learned[name] = float(np.mean([update[name] for update in updates if name in update]))

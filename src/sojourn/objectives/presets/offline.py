@@ -99,5 +99,12 @@ OFFLINE: dict[str, Preset] = {
     "orpo": Preset(
         title="ORPO", paper="arXiv 2403.07691", credit=None, objective=Orpo(), constants=("lambda 0.1: the paper",), note=PAIRS
     ),
-    "kto": Preset(title="KTO", paper="arXiv 2402.01306", credit=dr_grpo(), objective=Kto(), reference=FROZEN),
+    "kto": Preset(
+        title="KTO",
+        paper="arXiv 2402.01306",
+        credit=PLAIN,
+        objective=Kto(),
+        reference=FROZEN,
+        note="an episode is good if its return is positive, whatever its group did",
+    ),
 }
