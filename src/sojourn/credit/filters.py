@@ -1,7 +1,8 @@
 """Filters: which episodes are trained.  Each is a frozen dataclass called as `filter(columns) -> keep_E`.
 
 A filter looks at groups or episodes after they were scored.  `keep` applies several and counts what each of them dropped, so that
-every episode ends as trained or filtered with a reason.  To fill the batch up again is the trainer's business (`TrainConfig.sampling_rounds`).
+every episode ends as trained or filtered with a reason.  To fill the batch up again is the trainer's business
+(`TrainConfig.sampling_rounds`).
 """
 
 from __future__ import annotations

@@ -42,6 +42,13 @@ def next_values(columns: Columns, value_T: Floats) -> Floats:
     return following
 
 
+def over_tokens(columns: Columns, value_T: Floats, gamma_T: Floats, lam_T: Floats | float) -> Floats:
+    """Advantages with tokens as steps; `gamma_T` and `lam_T` lead from each token to the next.  Shape (T,)."""
+    delta = columns.reward_T + gamma_T * next_values(columns, value_T) - value_T
+    advantage = backward_tokens(columns, delta, gamma_T * lam_T)
+    return np.where(columns.valid_E[columns.episode_S[columns.row_T]], advantage, 0.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gae:
     """GAE over tokens or turns."""
@@ -63,9 +70,7 @@ class Gae:
             delta = columns.earned_S + self.gamma * after_actions(columns, before) - before
             return columns.spread(backward_actions(columns, delta, self.gamma * self.lam))
         value = required_values(columns)
-        delta = columns.reward_T + self.gamma * next_values(columns, value) - value
-        advantage = backward_tokens(columns, delta, self.gamma * self._lam(columns))
-        return np.where(columns.valid_E[columns.episode_S[columns.row_T]], advantage, 0.0)
+        return over_tokens(columns, value, np.full(len(value), self.gamma), self._lam(columns))
 
     def __post_init__(self) -> None:
         if self.alpha is not None and self.level == "turn":
@@ -88,9 +93,7 @@ def value_targets(columns: Columns, *, gamma: float = 1.0, gamma_turn: float | N
     value = required_values(columns)
     gamma_T = np.full(len(value), gamma)
     gamma_T[columns.start_S[1:] - 1] = gamma if gamma_turn is None else gamma_turn
-    delta = columns.reward_T + gamma_T * next_values(columns, value) - value
-    advantage = backward_tokens(columns, delta, gamma_T * lam)
-    return np.where(columns.valid_E[columns.episode_S[columns.row_T]], advantage, 0.0) + value
+    return over_tokens(columns, value, gamma_T, lam) + value
 
 
 @dataclass(frozen=True, kw_only=True)

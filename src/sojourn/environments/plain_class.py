@@ -81,7 +81,10 @@ class ClassEnvironment(ToolEnvironment):
 
     async def run(self, calls: Sequence[ToolCall]) -> Sequence[ToolResult]:
         """One after another: they share the object."""
-        return [result for call in calls for result in await super(ClassEnvironment, self).run([call])]
+        results: list[ToolResult] = []
+        for call in calls:
+            results += await super().run([call])
+        return results
 
     async def observe(self, results: Sequence[ToolResult]) -> Transition:
         transition = await super().observe(results)

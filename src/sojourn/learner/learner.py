@@ -151,7 +151,7 @@ class Learner:
 
     def _log_probabilities(self, hidden: Tensor, micro: Micro, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
         """Of each entry, under the distribution that was sampled: of all tokens, or of the legal ones."""
-        batch, (weight, softcap) = micro.batch, self._head(model)
+        batch, (weight, softcap) = micro.batch, _head(model)
         target = torch.from_numpy(batch.target)
         free = np.setdiff1d(np.arange(len(batch.row)), list(batch.legal))
         place, where = np.unique(batch.query[free], return_inverse=True)
@@ -176,10 +176,6 @@ class Learner:
         )
         back = torch.from_numpy(np.argsort(np.concatenate([free, bound])))
         return torch.cat([logp, among[0]])[back], torch.cat([entropy, among[1]])[back]
-
-    def _head(self, model: PreTrainedModel) -> tuple[Tensor, float | None]:
-        """Weights (V, D) and soft-capping of the head."""
-        return model.get_output_embeddings().weight, getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
     def _prepared(
         self, columns: Columns, advantage_T: NDArray[np.float64], trained_T: NDArray[np.bool_], objective: Objective
@@ -223,8 +219,17 @@ class Learner:
         assert sampled_T is not None, "the engine reports log-probabilities"
         first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups]) & columns.valid_E
         chosen_T = (columns.trained_S & first_E[columns.episode_S])[columns.row_T]
-        log = (self.scored(groups, columns, chosen_T, self.reference)[0] - sampled_T)[chosen_T]
+        log = (self.reference_logp(groups, columns, chosen_T) - sampled_T)[chosen_T]
         return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
+
+    def reference_logp(
+        self, groups: Sequence[EpisodeGroup], columns: Columns, chosen_T: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Log-probabilities under the reference of the chosen tokens, (T,); what `columns` has is not computed again."""
+        if columns.ref_logp_T is not None:
+            return columns.ref_logp_T
+        assert self.reference is not None, "there is no reference"
+        return self.scored(groups, columns, chosen_T, self.reference)[0]
 
     def scored(
         self,
@@ -251,7 +256,7 @@ class Learner:
             place, where = np.unique(micro.batch.query, return_inverse=True)
             with torch.no_grad(), phase("forward"):
                 hidden = hidden_states(self.model, micro.batch)[torch.from_numpy(place)]
-                weight, softcap = self._head(self.model)
+                weight, softcap = _head(self.model)
                 square = squares(hidden, weight, temperature=micro.temperature, softcap=softcap)
             square_T[micro.batch.row] = square.double().numpy()[where]
         return square_T
@@ -271,6 +276,11 @@ class Learner:
             "sequence": columns.episode_S[columns.row_T],
         }[reach]
         return np.isin(unit_T, unit_T[advantage_T != 0])
+
+
+def _head(model: PreTrainedModel) -> tuple[Tensor, float | None]:
+    """Weights (V, D) and soft-capping of the head."""
+    return model.get_output_embeddings().weight, getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
 
 def _temperature(spans: Sequence[Span]) -> float:

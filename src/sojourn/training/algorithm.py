@@ -74,7 +74,7 @@ def filled(
     parts = [*walk(experiment.credit), *walk(experiment.objective)]
     everything = np.ones(len(columns.row_T), bool)
     if any(isinstance(part, NEEDS_REFERENCE) and not isinstance(part, Kl) for part in parts):  # a Kl reads it as it goes
-        columns = replace(columns, ref_logp_T=learner.scored(groups, columns, everything, learner.reference)[0])
+        columns = replace(columns, ref_logp_T=learner.reference_logp(groups, columns, everything))
     if any(isinstance(part, EntropyBonus | TopEntropy) for part in parts):
         columns = replace(columns, entropy_T=learner.scored(groups, columns, everything)[1])
     if any(isinstance(part, OptimalTokenBaseline) for part in parts):

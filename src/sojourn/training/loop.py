@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup, Restorable
-from sojourn.credit import Columns, columns, keep
+from sojourn.credit import Columns, Filter, columns, keep
 from sojourn.curriculum import Outcome
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Critic, Learner
@@ -117,15 +117,12 @@ class Trainer:
         [DAPO, arXiv 2503.14476, sec. 3.2]"""
         groups: list[EpisodeGroup] = []
         seed = stable_hash(self.config.seed, "train", self.step)
-        missing = self.config.groups
-        for _ in range(self.config.sampling_rounds):
-            tasks = experiment.curriculum.next(missing)
-            groups += await rollout.groups(tasks, size=self.config.group_size, seed=seed, start=len(groups), done=done)
-            table = columns(groups, trained=(ACTOR,))
-            kept_E, _ = keep(experiment.filters, table)
-            missing = self.config.groups - len(np.unique(table.group_E[kept_E & table.valid_E]))
+        for number in range(self.config.sampling_rounds):
+            missing = self.config.groups - (_kept(groups, experiment.filters) if number else 0)
             if missing == 0:
                 break
+            tasks = experiment.curriculum.next(missing)
+            groups += await rollout.groups(tasks, size=self.config.group_size, seed=seed, start=len(groups), done=done)
         return groups
 
     async def _greedy(self, groups: Sequence[EpisodeGroup]) -> NDArray[np.float64]:
@@ -148,6 +145,7 @@ class Trainer:
         kept_E, dropped = keep(experiment.filters, table)
         kept = replace(table, valid_E=table.valid_E & kept_E)
         learned = {f"dropped/{name}": count / len(kept_E) for name, count in dropped.items()}
+        gamma, gamma_turn = algorithm.discounts(experiment.credit)
         policy_learns = experiment.critic is None or experiment.critic.policy_learns(self.step)
         updates: list[dict[str, float]] = []
         for part in self._parts(kept):
@@ -157,7 +155,6 @@ class Trainer:
                     groups, part, advantage_T, experiment.objective, fresh=not updates and not self.stored
                 )
             if critic is not None:
-                gamma, gamma_turn = algorithm.discounts(experiment.credit)
                 update |= critic.update(groups, part, gamma=gamma, gamma_turn=gamma_turn)
             updates.append(update)
         for name in dict.fromkeys(name for update in updates for name in update):  # some may have had nothing to train
@@ -336,6 +333,13 @@ def train(config: TrainConfig, experiment: Experiment) -> dict[str, Any]:
         summary = asyncio.run(run.go())
         write_report(folder)
     return summary
+
+
+def _kept(groups: Sequence[EpisodeGroup], filters: Sequence[Filter]) -> int:
+    """Groups of which something is trained."""
+    table = columns(groups, trained=(ACTOR,))
+    kept_E, _ = keep(filters, table)
+    return len(np.unique(table.group_E[kept_E & table.valid_E]))
 
 
 def _outcome(group: EpisodeGroup) -> Outcome | None:

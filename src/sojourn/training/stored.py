@@ -6,11 +6,12 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sojourn.core import EpisodeGroup
 from sojourn.policy.session import stable_hash
 from sojourn.store import read_episodes
-from sojourn.store.episodes import rebuild
+from sojourn.store.episodes import Row, rebuild
 
 
 class Stored:
@@ -18,19 +19,21 @@ class Stored:
 
     def __init__(self, run: str | Path, *, seed: int) -> None:
         self._seed = seed
-        rows = read_episodes(run, "phase = 'train'")
-        by_group = groupby(sorted(rows, key=lambda row: (row["step"], row["group"])), key=lambda row: (row["step"], row["group"]))
-        self.groups = [rebuild(members) for _, members in by_group]
+        rows = sorted(read_episodes(run, "phase = 'train'"), key=_key)
+        self.groups = [rebuild(members) for _, members in groupby(rows, key=_key)]
         if not self.groups:
             raise ValueError(f"run folder {run}: it kept no training episodes (train it with keep_episodes_every above 0)")
 
     def deal(self, step: int, count: int) -> list[EpisodeGroup]:
         """The groups of a step; a function of the step alone."""
-        places = range(step * count, (step + 1) * count)
-        return [self.groups[self._order(place // len(self.groups))[place % len(self.groups)]] for place in places]
+        size, first = len(self.groups), step * count
+        rounds = range(first // size, (first + count - 1) // size + 1)
+        order = np.concatenate([self._order(each) for each in rounds])[first - rounds.start * size :]
+        return [self.groups[place] for place in order[:count]]
 
-    def _order(self, round_number: int) -> list[int]:
-        order: list[int] = (
-            np.random.default_rng(stable_hash(self._seed, "stored", round_number)).permutation(len(self.groups)).tolist()
-        )
-        return order
+    def _order(self, round_number: int) -> NDArray[np.int64]:
+        return np.random.default_rng(stable_hash(self._seed, "stored", round_number)).permutation(len(self.groups))
+
+
+def _key(row: Row) -> tuple[int, str]:
+    return row["step"], row["group"]
