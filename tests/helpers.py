@@ -18,8 +18,9 @@ from sojourn.engine import Completion, SamplingParams
 from sojourn.engine.local import LocalEngine
 from sojourn.models import LoadedModel, tiny
 
-ARCHITECTURES: dict[str, dict[str, Any]] = {"llama": {}, "qwen2": {}, "qwen3": {}, "gemma3": {"sliding_window": 8}}
-"""Model types, with what makes them hard: Gemma's window is far smaller than the tests' contexts."""
+WINDOW = {"sliding_window": 8}
+ARCHITECTURES: dict[str, dict[str, Any]] = {"llama": {}, "qwen2": {}, "qwen3": {}, "mistral": WINDOW, "gemma3": WINDOW}
+"""Model types, with what makes them hard: windows are far smaller than the tests' contexts."""
 
 
 def small(architecture: str = "llama", **config: Any) -> LoadedModel:

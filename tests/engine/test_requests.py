@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -92,11 +93,15 @@ def test_a_cancelled_request_leaves_the_engine_usable(turns: int) -> None:
     assert_faithful(reference, prompt(20), completion, GREEDY)
 
 
-def test_when_all_are_cancelled_no_empty_step_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def before_each_pass(engine: LocalEngine, heard: Callable[[int], None]) -> None:
+    """`heard` is told how many tokens come before each forward pass."""
+    engine.model.get_input_embeddings().register_forward_pre_hook(lambda _, inputs: heard(inputs[0].numel()))
+
+
+def test_when_all_are_cancelled_no_empty_step_runs() -> None:
     engine = engine_for(small())
     widths: list[int] = []
-    forward = engine.model.base_model.forward
-    monkeypatch.setattr(engine.model.base_model, "forward", lambda **k: (widths.append(k["input_ids"].shape[1]), forward(**k))[1])
+    before_each_pass(engine, lambda tokens: widths.append(tokens))
 
     async def cancel_all() -> None:
         task = asyncio.create_task(engine.sample(prompt(20), replace(GREEDY, max_tokens=300)))
@@ -127,19 +132,18 @@ def test_an_event_loop_that_ends_early_leaves_the_engine_usable() -> None:
 
 
 @pytest.mark.parametrize("broken_step", [1, 2, 5])
-def test_an_error_in_the_model_reaches_all_and_spoils_nothing_later(monkeypatch: pytest.MonkeyPatch, broken_step: int) -> None:
+def test_an_error_in_the_model_reaches_all_and_spoils_nothing_later(broken_step: int) -> None:
     """The broken step may have announced keys and values that it never wrote."""
     engine, reference = engine_for(small(), max_batch=3), small()
     requests = [(np.concatenate([prompt(60), prompt(4, seed=i)]), GREEDY) for i in range(1, 5)]
-    steps, forward = [0], engine.model.base_model.forward
+    steps = [0]
 
-    def breaking(**inputs: Any) -> Any:
+    def breaking(tokens: int) -> None:
         steps[0] += 1
         if steps[0] == broken_step:
             raise RuntimeError("out of memory")
-        return forward(**inputs)
 
-    monkeypatch.setattr(engine.model.base_model, "forward", breaking)
+    before_each_pass(engine, breaking)
 
     async def all_fail() -> list[Any]:
         return await asyncio.gather(*(engine.sample(*request) for request in requests), return_exceptions=True)

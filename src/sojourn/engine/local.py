@@ -19,6 +19,7 @@ from sojourn.core import ContextFull, Floats, InfrastructureError, Ints
 from sojourn.engine.attention import Plan, attach, using
 from sojourn.engine.cache import Cache, Segment, Shape, Slot, common_prefix
 from sojourn.engine.fixed import CHUNK, FixedPlan
+from sojourn.engine.fused import FusedModel
 from sojourn.engine.packed import PackedLinears
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
@@ -78,6 +79,7 @@ class LocalEngine:
         self._max_context: int = min(max_context, config.max_position_embeddings)
         shape = Shape.of(model)
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        self._fused = FusedModel(model) if FusedModel.runs(model) else None
         self._packed = PackedLinears(model)
         self._cache = Cache(shape, max_batch, -(-self._max_context // CHUNK) * CHUNK, shared_tokens=shared_tokens)
         self._deterministic = deterministic
@@ -121,6 +123,8 @@ class LocalEngine:
         """The shared weights have changed: what was computed with the old ones is forgotten."""
         self.version = version
         self._packed.forget()
+        if self._fused is not None:
+            self._fused.forget()
         self._cache.clear()
 
     async def _run(self) -> None:
@@ -203,6 +207,9 @@ class LocalEngine:
     def _forward(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
         """Logits (len(rows), V) in float32 of the flat tokens `rows`."""
         self.computed_tokens += len(ids)
+        if self._fused is not None:
+            with torch.no_grad():
+                return self._fused.logits(plan, ids, positions, rows).float()
         with using(plan), self._packed.installed(), torch.no_grad():
             output = self.model.base_model(
                 input_ids=torch.tensor([list(ids)], device=self.model.device),
@@ -292,8 +299,9 @@ class LocalEngine:
 def windows_of(model: PreTrainedModel) -> list[int | None]:
     """The sliding windows that the model's layers use; None stands for full attention."""
     config = model.config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    return [None] + ([config.sliding_window] if "sliding_attention" in kinds else [])
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]  # without them, all layers are alike
+    window = getattr(config, "sliding_window", None)
+    return [None] + ([window] if window and "sliding_attention" in kinds else [])
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -6,9 +6,8 @@ faster than the plain one.  The learner keeps training the plain weights; the co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,41 +16,59 @@ ROWS = 32
 """Rows that the layout is made for; others work as well, a little slower."""
 
 
+def packs(layer: nn.Module) -> bool:
+    """Whether `layer` is a plain linear layer that oneDNN multiplies in its precision on this CPU."""
+    if type(layer) is not nn.Linear or layer.weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if layer.weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return layer.weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
+
+
+class Packed:
+    """The layers one below the other as one product: x -> x W' + b."""
+
+    __slots__ = ("bias", "weight")
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        weights = [layer.weight.detach() for layer in layers]
+        self.weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(
+            torch.cat(weights) if len(weights) > 1 else weights[0], ROWS
+        )
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        assert len(biases) in (0, len(layers)), "some of these layers have a bias"
+        self.bias: Tensor | None = torch.cat(biases) if biases else None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), self.weight, self.bias, "none", [], "")
+        return product
+
+    def plus(self, rows: Tensor, other: Tensor) -> Tensor:
+        """The product and `other`, added in one pass."""
+        total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, other, self.weight, self.bias, "add")
+        return total
+
+
 class PackedLinears:
-    """All plain linear layers of `model`, if it is a float32 model on a CPU; otherwise the model runs as it is."""
+    """All plain linear layers of `model` on a CPU; what is none of these runs as it is."""
 
     def __init__(self, model: nn.Module) -> None:
-        fits = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-        self._layers = [
-            layer
-            for layer in model.modules()
-            if type(layer) is nn.Linear and fits and layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32
-        ]
-        self._forwards: list[Callable[[Tensor], Tensor]] = []
+        self._layers: Sequence[nn.Linear] = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and packs(layer)]
+        self._products: list[Packed] = []
 
     def forget(self) -> None:
         """The weights have changed."""
-        self._forwards = []
+        self._products = []
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """The layers multiply with the copies in here."""
-        if not self._forwards:
-            self._forwards = [partial(_product, _pack(layer.weight.detach()), layer.bias) for layer in self._layers]
-        for layer, forward in zip(self._layers, self._forwards, strict=True):
-            layer.__dict__["forward"] = forward  # as `layer.forward = ...`, without what nn.Module does on top
+        if not self._products:
+            self._products = [Packed(layer) for layer in self._layers]
+        for layer, product in zip(self._layers, self._products, strict=True):
+            layer.__dict__["forward"] = product  # as `layer.forward = ...`, without what nn.Module does on top
         try:
             yield
         finally:
             for layer in self._layers:
                 del layer.__dict__["forward"]
-
-
-def _pack(weight: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-    return packed
-
-
-def _product(weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight, bias, "none", [], "")
-    return product

@@ -1,0 +1,109 @@
+"""Llama-shaped models in few, large operations, for the engine's forward passes on a CPU.
+
+A decoding step of a small model spends most of its time between the matrix products.  Here a layer is two norms, four products
+(queries, keys and values in one; gate and up in one; the residual added on the way out), the rotation and the attention.  Other
+models, and those with adapters, run as `transformers` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import rms_norm, silu
+from transformers import PreTrainedModel
+
+from sojourn.engine.attention import Plan
+from sojourn.engine.packed import Packed, packs
+
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+"""Those whose layers are what `FusedModel` computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One layer's products, and its attention as `transformers` has it."""
+
+    attention: Any
+    norms: tuple[Any, Any]
+    queries_keys_values: Packed
+    out: Packed
+    gate_up: Packed
+    down: Packed
+    window: int | None
+
+
+class FusedModel:
+    """`model`, if `FusedModel.runs(model)`; see `LocalEngine`."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        config = model.config.get_text_config()
+        self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self._layers: list[_Layer] = []
+
+    @staticmethod
+    def runs(model: PreTrainedModel) -> bool:
+        """Whether this model is of a kind that is computed here, all its linear layers plain ones on this CPU."""
+        config = model.config.get_text_config()
+        if config.model_type not in MODEL_TYPES or config.hidden_act != "silu":
+            return False
+        named = [module for name, module in model.named_modules() if name.endswith("_proj") or name == "lm_head"]
+        return all(packs(module) for module in named)
+
+    def forget(self) -> None:
+        """The weights have changed."""
+        self._layers = []
+
+    def logits(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> Tensor:
+        """Logits (len(rows), V) of the flat tokens `rows`."""
+        if not self._layers:
+            self._pack()
+        base: Any = self._model.base_model
+        x: Tensor = base.embed_tokens(torch.tensor(ids))
+        cos, sin = (part[0, :, None] for part in base.rotary_emb(x[None], torch.tensor([list(positions)])))
+        half = cos.shape[-1] // 2
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
+        for number, layer in enumerate(self._layers):
+            x = self._layer(number, layer, x, plan, cos, sin)
+        return self._head(_normed(base.norm, x[list(rows)]))
+
+    def _layer(self, number: int, layer: _Layer, x: Tensor, plan: Plan, cos: Tensor, sin: Tensor) -> Tensor:
+        heads, kv_heads, dim = self._heads, self._kv_heads, cos.shape[-1]
+        joined = layer.queries_keys_values(_normed(layer.norms[0], x)).view(len(x), heads + 2 * kv_heads, dim)
+        turned, value = joined[:, : heads + kv_heads], joined[:, heads + kv_heads :]
+        if hasattr(layer.attention, "q_norm"):
+            turned = torch.cat(
+                [_normed(layer.attention.q_norm, turned[:, :heads]), _normed(layer.attention.k_norm, turned[:, heads:])], 1
+            )
+        turned = torch.addcmul(turned * cos, turned.roll(dim // 2, -1), sin)  # [RoPE, arXiv 2104.09864]
+        query, key = turned[:, :heads], turned[:, heads:]
+        seen = plan.attend(
+            number, query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1), layer.attention.scaling, layer.window
+        )
+        x = layer.out.plus(seen.flatten(1), x)
+        gate, up = layer.gate_up(_normed(layer.norms[1], x)).chunk(2, -1)
+        return layer.down.plus(silu(gate).mul_(up), x)
+
+    def _pack(self) -> None:
+        for layer in self._model.base_model.layers:  # type: ignore[union-attr, unused-ignore]
+            attention, mlp = layer.self_attn, layer.mlp
+            self._layers.append(
+                _Layer(
+                    attention,
+                    (layer.input_layernorm, layer.post_attention_layernorm),
+                    Packed(attention.q_proj, attention.k_proj, attention.v_proj),
+                    Packed(attention.o_proj),
+                    Packed(mlp.gate_proj, mlp.up_proj),
+                    Packed(mlp.down_proj),
+                    getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)),
+                )
+            )
+        self._head = Packed(self._model.get_output_embeddings())
+
+
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    return rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
