@@ -8,7 +8,7 @@ import torch
 
 from sojourn.conformance.batches import batch
 from sojourn.conformance.synthetic import Script, Turn, group
-from sojourn.credit import Gae, KlInReward, VTrace, columns, grpo
+from sojourn.credit import LEGEND, Gae, KlInReward, VTrace, columns, grpo
 from sojourn.objectives import Importance, Kl, PolicyGradient, Reference, Unclipped, ValueLoss
 from sojourn.objectives.presets import PRESETS, Preset, check, explain, preset, table
 from sojourn.objectives.presets.explain import field_words
@@ -108,9 +108,64 @@ def test_explanations_show_formula_parts_constants_and_knobs() -> None:
     ):
         assert expected in text, expected
     assert "reference" not in explain("dapo").split("objective")[0]
-    assert "critic" in explain("vapo") and "kind = 'frozen'" in explain("grpo") and "opo: Length-weighted" in explain("opo")
+    assert "critic" in explain("vapo") and "kind = 'frozen'" in explain("grpo") and "OPO: Length-weighted" in explain("opo")
     assert "-(4 / tau) sigmoid(tau (r - 1)) A" in explain("sapo")
     assert "loss = sum_t" not in explain("dpo")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_explanation_begins_with_the_advantage_where_there_is_one(name: str) -> None:
+    head = explain(name).split("\n\n")[1]
+    has_credit = preset(name).credit is not None
+    assert (f"({LEGEND})" in head.splitlines()) == has_credit
+    assert any(line.startswith("A") and " = " in line for line in head.splitlines()) == has_credit
+
+
+def test_the_advantage_is_put_together_from_the_parts_in_their_order() -> None:
+    assert explain("ppo").split("\n\n")[1].splitlines()[:3] == [
+        "r_t <- r_t - beta l_t,  l_t = log pi - log pi_ref",
+        "A_t = delta_t + gamma lambda A_{t+1},  delta_t = r_t + gamma V_{t+1} - V_t",
+        "A_t <- (A_t - mean(A_t | tokens of the batch)) / (std(A_t | tokens of the batch) + epsilon)",
+    ]
+    assert "A = (R - mean(R | group)) / (std(R | group) + epsilon)\n" in explain("grpo")
+    assert "A = R - mean(R | the others in the group)\n" in explain("rloo")
+    assert "A = R\n" in explain("reinforce")
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("dpo", "-log s(beta m)"),
+        ("ipo", "(m - 1 / (2 beta))^2"),
+        ("kto", "lam_D (1 - s(beta D - z0)) if good"),
+        ("awr", "-exp(A / beta) log pi"),
+        ("rft", "-log pi"),
+        ("vapo", "loss of each part"),
+    ],
+)
+def test_other_losses_show_their_formula_too(name: str, formula: str) -> None:
+    assert formula in explain(name)
+
+
+def test_r1_has_no_lower_bound_of_the_ratio() -> None:
+    """A ratio of e^-3 and a bad action: GRPO stops pushing it down, R1 does not.  The KL term is flat where pi is the reference."""
+    one = batch(((1,),), prompts=(0,))
+    at = {"old_logp": -1.0, "behaviour_logp": -1.0, "ref_logp": -4.0, "advantage": -1.0}
+    fallen = replace(one, pairs=None, **{name: torch.full_like(one.old_logp, value) for name, value in at.items()})
+    slopes = []
+    for name in ("grpo", "r1"):
+        logp = torch.full_like(one.old_logp, -4.0).requires_grad_()
+        slopes.append(torch.autograd.grad(preset(name).objective(replace(fallen, logp=logp))[0], logp)[0].item())
+    assert slopes == pytest.approx([0.0, np.exp(-3.0)])
+
+
+def test_the_token_weights_behind_a_sequence_mask_have_no_cap() -> None:
+    inputs = batch(((2,),), prompts=(0,), seed=1)
+    away = inputs.old_logp - torch.tensor([np.log(4.0), 0.0])  # weights 4 and 1, geometric mean 2: inside the band
+    weight = torch.ones(2, dtype=torch.float64)
+    for correction in preset("seq_mask_tis").objective.corrections:  # type: ignore[attr-defined]
+        weight = weight * correction(replace(inputs, behaviour_logp=away))
+    assert weight.tolist() == pytest.approx([4.0, 1.0])
 
 
 def test_every_knob_of_every_preset_has_a_word() -> None:

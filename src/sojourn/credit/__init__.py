@@ -3,9 +3,9 @@
 Every estimator is called as `credit(columns) -> advantage_T`, one float64 for each action token; most are frozen dataclasses.
 """
 
-from sojourn.credit.baselines import GPG, GivenBaseline, MaxRL, OptimalTokenBaseline, opo
+from sojourn.credit.baselines import GPG, OPO, GivenBaseline, MaxRL, OptimalTokenBaseline, opo
 from sojourn.credit.columns import Columns, Credit
-from sojourn.credit.compose import GDPO, Bounded, EntropyBonus, PositiveOnly, Sum, Then, TokenReturns, Whiten
+from sojourn.credit.compose import GDPO, Sum, Then, TokenReturns
 from sojourn.credit.dense import Distillation, KlInReward
 from sojourn.credit.filters import (
     Band,
@@ -17,6 +17,7 @@ from sojourn.credit.filters import (
     ZeroSignal,
     keep,
 )
+from sojourn.credit.formula import LEGEND, formula
 from sojourn.credit.gae import BiLevelGae, Gae, value_targets
 from sojourn.credit.group import GroupRelative, Normaliser, dr_grpo, grpo, rloo
 from sojourn.credit.pairs import action_pairs, episode_pairs
@@ -24,15 +25,16 @@ from sojourn.credit.passk import PassK, PassKBest
 from sojourn.credit.reading import columns
 from sojourn.credit.replay import Replay
 from sojourn.credit.steps import GiGPO, StepRelative, singleton_share
+from sojourn.credit.transforms import Bounded, EntropyBonus, PositiveOnly, Whiten
 from sojourn.credit.tree import LeafRelative, TreePO, TreeRPO
 from sojourn.credit.turns import MTGRPO, ProcessRewards
 from sojourn.credit.vtrace import VTrace
 
 __all__ = [
-    "GDPO", "GPG", "MTGRPO", "Band", "BiLevelGae", "Bounded", "Columns", "Credit", "Distillation",
+    "GDPO", "GPG", "LEGEND", "MTGRPO", "OPO", "Band", "BiLevelGae", "Bounded", "Columns", "Credit", "Distillation",
     "EntropyBonus", "Filter", "Gae", "GiGPO", "GivenBaseline", "GroupRelative", "KlInReward", "LeafRelative", "MaxRL",
     "Normaliser", "OptimalTokenBaseline", "Overlong", "PassK", "PassKBest", "PositiveOnly", "ProcessRewards", "Replay",
     "ResampleOnCorrect", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace", "Valid",
-    "Whiten", "ZeroSignal", "action_pairs", "columns", "dr_grpo", "episode_pairs", "grpo", "keep", "opo", "rloo",
+    "Whiten", "ZeroSignal", "action_pairs", "columns", "dr_grpo", "episode_pairs", "formula", "grpo", "keep", "opo", "rloo",
     "singleton_share", "value_targets",
 ]  # fmt: skip

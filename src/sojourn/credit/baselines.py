@@ -1,15 +1,16 @@
 """Other baselines: what is subtracted from a return, when it is not the plain mean of the group.
 
-OPO      b = sum l_i R_i / sum l_i                                [arXiv 2505.23585]
-ReMax    b = return of the greedy rollout                         [arXiv 2310.10505]
-GPG      A = alpha (R - mean) / f, alpha = B / (samples in groups with spread)   [arXiv 2504.02546]
-MaxRL    A = (R - mean) / mean                                    [arXiv 2602.02710]
-OTB      b_t = sum_i G_i W_it / sum_i W_it,  W_it = cumulated (1 - 2 pi + sum_v pi^2)
+OPO      b = sum l_i R_i / sum l_i                                                    [arXiv 2505.23585]
+ReMax    b = return of the greedy rollout                                             [arXiv 2310.10505]
+GPG      A = alpha (R - mean) / f, alpha = B / (samples in groups with spread)        [arXiv 2504.02546]
+MaxRL    A = (R - mean) / mean                                                        [arXiv 2602.02710]
+OTB      b_t = sum_i G_it W_it / sum_i W_it,  W_it = cumulated (1 - 2 pi + sum_v pi^2)    [arXiv 2602.07078]
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,21 +21,31 @@ from sojourn.credit.recursion import backward_tokens
 CENTRE = Normaliser(deviation="none")
 
 
-def opo(columns: Columns) -> Floats:
+@dataclass(frozen=True, kw_only=True)
+class OPO:
     """Length-weighted mean of the group as the baseline: the one of least variance if gradients of tokens are alike.
 
     A group of one gets 0, and so do equal returns.
     """
-    weight = np.where(columns.valid_E, columns.length_E, 0).astype(np.float64)
-    returns = columns.return_E - _first_of_group(columns)
-    total, count = _group_sum(columns, weight * returns), _group_sum(columns, weight)
-    alone = _group_sum(columns, columns.valid_E) < 2
-    return columns.spread_episodes(np.where(alone, 0.0, returns - total / np.maximum(count, 1.0)))
+
+    formula: ClassVar[str] = "A = R - b,  b = sum l R / sum l over the group,  l tokens of an episode"
+
+    def __call__(self, columns: Columns) -> Floats:
+        weight = np.where(columns.valid_E, columns.length_E, 0).astype(np.float64)
+        returns = columns.return_E - _first_of_group(columns)
+        total, count = _group_sum(columns, weight * returns), _group_sum(columns, weight)
+        alone = _group_sum(columns, columns.valid_E) < 2
+        return columns.spread_episodes(np.where(alone, 0.0, returns - total / np.maximum(count, 1.0)))
+
+
+opo = OPO()
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenBaseline:
     """Return minus `columns.baseline_E`: the greedy rollout's return (ReMax), or the reference's mean (AdaptThink)."""
+
+    formula: ClassVar[str] = "A = R - b,  b = return of another rollout of the same task"
 
     def __call__(self, columns: Columns) -> Floats:
         if columns.baseline_E is None:
@@ -45,6 +56,8 @@ class GivenBaseline:
 @dataclass(frozen=True, kw_only=True)
 class GPG:
     """Centred returns, scaled up by the share of groups that carry a signal."""
+
+    formula: ClassVar[str] = "A = alpha (R - mean(R | group)) / scale,  alpha = episodes / (episodes in groups with spread)"
 
     scale: float = 1.0
     """f, a constant divisor."""
@@ -60,6 +73,8 @@ class GPG:
 class MaxRL:
     """Centred returns over the mean return: rare successes weigh more.  For returns that are not negative."""
 
+    formula: ClassVar[str] = "A = (R - mean(R | group)) / (mean(R | group) + epsilon)"
+
     epsilon: float = 1e-6
     """Added to the mean."""
 
@@ -73,6 +88,10 @@ class MaxRL:
 @dataclass(frozen=True, kw_only=True)
 class OptimalTokenBaseline:
     """Return that follows each token, against the group's mean at the same position weighted by expected squared gradient."""
+
+    formula: ClassVar[str] = (
+        "A_it = G_it - b_t,  b_t = sum_i G_it W_it / sum_i W_it over the group,  W_it = sum_{u <= t} (1 - 2 pi_iu + sum_v pi_iu(v)^2)"
+    )
 
     def __call__(self, columns: Columns) -> Floats:
         if columns.square_T is None or columns.logp_T is None:

@@ -7,11 +7,12 @@ A_t = log pi_teacher - log pi                                                   
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from sojourn.credit.columns import Columns, Credit, Floats
+from sojourn.credit.formula import formula
 
 
 def log_ratio(columns: Columns) -> Floats:
@@ -33,6 +34,11 @@ class KlInReward:
     estimator: Literal["k1", "k2", "k3"] = "k1"
     """k1 is unbiased; k2 and k3 are never negative."""
 
+    @property
+    def formula(self) -> str:
+        divergence = {"k1": "l_t", "k2": "l_t^2 / 2", "k3": "(exp(-l_t) - 1 + l_t)"}[self.estimator]
+        return f"r_t <- r_t - beta {divergence},  l_t = log pi - log pi_ref\n{formula(self.credit)}"
+
     def __call__(self, columns: Columns) -> Floats:
         log = log_ratio(columns)
         divergence = {"k1": log, "k2": log**2 / 2, "k3": np.exp(-log) - 1 + log}[self.estimator]
@@ -43,6 +49,8 @@ class KlInReward:
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
     """Advantage of a token: how much likelier the teacher (in `ref_logp_T`) thinks it than the student."""
+
+    formula: ClassVar[str] = "A_t = log pi_teacher - log pi"
 
     def __call__(self, columns: Columns) -> Floats:
         return np.where(columns.valid_E[columns.episode_S[columns.row_T]], -log_ratio(columns), 0.0)

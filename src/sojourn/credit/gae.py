@@ -10,7 +10,7 @@ action V is 0 if the episode ended, and `columns.after_S` if it was cut.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -62,7 +62,14 @@ class Gae:
     monte_carlo: bool = False
     """Values come from fresh rollouts (`columns.value_S`), not from a critic.  [VinePPO, arXiv 2410.01679]"""
     alpha: float | None = None
-    """If given, lambda = 1 - 1 / (alpha * l) for an episode of l steps.  [length-adaptive, VAPO, arXiv 2504.05118]"""
+    """If given, lambda = 1 - 1 / (alpha * l) for an episode of l steps.  [length-adaptive, VAPO, arXiv 2504.05118, eq. 5]"""
+
+    @property
+    def formula(self) -> str:
+        x = "s" if self.level == "turn" else "t"
+        line = f"A_{x} = delta_{x} + gamma lambda A_{{{x}+1}},  delta_{x} = r_{x} + gamma V_{{{x}+1}} - V_{x}"
+        line += ",  V = mean return of fresh rollouts" if self.monte_carlo else ""
+        return line if self.alpha is None else f"{line},  lambda = 1 - 1 / (alpha l_i)"
 
     def __call__(self, columns: Columns) -> Floats:
         if self.level == "turn":
@@ -112,6 +119,11 @@ class BiLevelGae:
     """Discount for each token."""
     lam: float = 0.95
     """lambda within an action."""
+
+    formula: ClassVar[str] = (
+        "A_s = delta_s + gamma_turn lambda_turn A_{s+1},  delta_s = r_s + gamma_turn V_{s+1} - V_s  (turns)\n"
+        "A_t = delta_t + gamma lambda A_{t+1},  delta_t = gamma V_{t+1} - V_t, on a turn's last token A_t = A_s + V_s - V_t  (tokens)"
+    )
 
     def __call__(self, columns: Columns) -> Floats:
         value, start = required_values(columns), columns.start_S

@@ -4,7 +4,7 @@ A = (R - mean) / (deviation + epsilon), where mean and deviation are each taken 
 
     GRPO          mean group, deviation group            [DeepSeekMath, arXiv 2402.03300, sec. 4.1.2]
     Dr. GRPO      mean group, deviation none             [arXiv 2503.20783, sec. 3.2]
-    RLOO          mean group, leave one out              [arXiv 2402.14740]
+    RLOO          mean group, leave one out              [arXiv 2402.14740, sec. 2.3]
     Lite-PPO      mean group, deviation batch            [arXiv 2508.08221]
     REINFORCE     mean none or batch, deviation none
 
@@ -49,6 +49,21 @@ class Normaliser:
         result[valid] = self._normalise(value_N[valid].astype(np.float64), group_N[valid])
         return result
 
+    def formula(self, x: str, group: str = "group", batch: str = "batch") -> str:
+        """What it does to a value called `x`, with other words for the group and the batch if need be.
+
+        >>> Normaliser(deviation="batch").formula("R")
+        '(R - mean(R | group)) / (std(R | batch) + epsilon)'
+        """
+        words = {"group": group, "batch": batch}
+        centred = x
+        if self.mean != "none":
+            others = "the others in the " if self.leave_one_out else ""
+            centred = f"{x} - mean({x} | {others}{words[self.mean]})"
+        if self.deviation == "none":
+            return centred
+        return f"{centred if centred == x else f'({centred})'} / (std({x} | {words[self.deviation]}) + epsilon)"
+
     def _normalise(self, value: Floats, group: Ints) -> Floats:
         centred = value
         if self.mean != "none":
@@ -92,6 +107,10 @@ class GroupRelative:
 
     normaliser: Normaliser = Normaliser()
     """How returns are compared."""
+
+    @property
+    def formula(self) -> str:
+        return f"A = {self.normaliser.formula('R')}"
 
     def __call__(self, columns: Columns) -> Floats:
         return columns.spread_episodes(self.normaliser(columns.return_E, columns.group_E, columns.valid_E))

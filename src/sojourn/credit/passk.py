@@ -2,13 +2,15 @@
 
 best       the best of the group gets (R_max - R_second) / deviation, the others 0            [arXiv 2503.19595]
 training   with N tries of which n fail, Rbar = 1 - C(n, k) / C(N, k), sigma = sqrt(Rbar (1 - Rbar)):
-           A_pos = (1 - Rbar) / sigma,   A_neg = (1 - Rbar - C(n - 1, k - 1) / C(N - 1, k - 1)) / sigma   [arXiv 2508.10751]
+           A_pos = (1 - Rbar) / sigma,   A_neg = (1 - Rbar - C(n - 1, k - 1) / C(N - 1, k - 1)) / sigma
+           [arXiv 2508.10751, eq. 11, 12, 14 and 15]
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb, sqrt
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from sojourn.credit.columns import Columns, Floats
 @dataclass(frozen=True, kw_only=True)
 class PassKBest:
     """Only the best episode of a group is credited, with its lead over the second."""
+
+    formula: ClassVar[str] = "A = (R_best - R_second) / (std(R | group) + epsilon) for the best of the group, 0 for the others"
 
     epsilon: float = 1e-6
     """Added to the deviation."""
@@ -41,6 +45,14 @@ class PassK:
     """Tries; 1 is plain success, raising it rewards diversity."""
     scaled: bool = True
     """Divide by the deviation sigma."""
+
+    @property
+    def formula(self) -> str:
+        over = " / sigma" if self.scaled else ""
+        return (
+            f"A = (1 - Rbar){over} for a success, (1 - Rbar - C(n - 1, k - 1) / C(N - 1, k - 1)){over} for a failure\n"
+            "Rbar = 1 - C(n, k) / C(N, k),  n of N failed" + (",  sigma = sqrt(Rbar (1 - Rbar))" if self.scaled else "")
+        )
 
     def __call__(self, columns: Columns) -> Floats:
         advantage = np.zeros(len(columns.return_E))

@@ -2,6 +2,8 @@
 
     x_t = delta_t + decay_t * x_{t+1}
 
+With delta_t = r_t + gamma V_{t+1} - V_t and decay gamma lambda, x is GAE.  [arXiv 1506.02438, eq. 16]
+
 Within an action the next token is the next one.  After its last token comes the first token of the next action on the path, with
 whatever the world said in between skipped; where the tree forks it is the mean over the children; at a leaf there is none.  So
 nothing leaks from observations, and nothing crosses from one branch to a parallel one.

@@ -21,7 +21,7 @@ def overlong(length_E: Ints, *, limit: int, buffer: int) -> Floats:
 
 
 def length_exact(length_E: Ints, target_E: Ints, correct_E: Bools, *, scale: float = 3000.0) -> Floats:
-    """Reward for a right answer of the length that was asked for; one less if it is wrong.  [L1-Exact, 2503.04697]
+    """Reward for a right answer of the length that was asked for; one less if it is wrong.  [L1-Exact, 2503.04697, eq. 1]
 
     `scale`: tokens of deviation that cost a reward of 1.
     """
@@ -30,7 +30,7 @@ def length_exact(length_E: Ints, target_E: Ints, correct_E: Bools, *, scale: flo
 
 
 def length_max(length_E: Ints, budget_E: Ints, correct_E: Bools, *, scale: float = 500.0) -> Floats:
-    """Reward for a right answer within a budget: 0.5 at the budget, 1 and 0 `scale` tokens below and above.  [L1-Max, code]"""
+    """Reward for a right answer within a budget: 0.5 at the budget, 1 and 0 `scale` tokens below and above.  [L1-Max, eq. 2; code]"""
     return (np.clip((budget_E - length_E) / scale, -1.0, 1.0) + 1) / 2 * correct_E
 
 

@@ -7,7 +7,7 @@ taken in the same state, or its actions sampled after the same action.
 
     step REINFORCE      bucket batch
     MAGRPO              bucket turn          [arXiv 2508.04652]
-    GiGPO step part     bucket state         [arXiv 2505.10978]
+    GiGPO step part     bucket state         [arXiv 2505.10978, eq. 7]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sojourn.credit.group import GroupRelative, Normaliser
 from sojourn.credit.recursion import backward_actions
 
 Bucket = Literal["batch", "group", "turn", "state", "siblings"]
+RETURNS = "G_s = r_s + gamma mean(G | children of s)"
 
 
 def action_returns(columns: Columns, gamma: float) -> Floats:
@@ -62,6 +63,10 @@ class StepRelative:
     normaliser: Normaliser = Normaliser()
     """How returns are compared."""
 
+    @property
+    def formula(self) -> str:
+        return f"A_s = {self.normaliser.formula('G', group=self.bucket)},  {RETURNS}"
+
     def __call__(self, columns: Columns) -> Floats:
         valid = columns.valid_E[columns.episode_S]
         return columns.spread(self.normaliser(action_returns(columns, self.gamma), buckets(columns, self.bucket), valid))
@@ -69,7 +74,7 @@ class StepRelative:
 
 @dataclass(frozen=True, kw_only=True)
 class GiGPO:
-    """A = A_episode + omega * A_step, the step part among actions taken in the same state.  [arXiv 2505.10978]"""
+    """A = A_episode + omega * A_step, the step part among actions taken in the same state.  [arXiv 2505.10978, eq. 8]"""
 
     omega: float = 1.0
     """Weight of the step part; 0 is GRPO."""
@@ -77,6 +82,11 @@ class GiGPO:
     """Discount for each action in the step part."""
     normaliser: Normaliser = Normaliser(deviation="none")
     """Used for both parts."""
+
+    @property
+    def formula(self) -> str:
+        step = self.normaliser.formula("G", group="state")
+        return f"A_s = {self.normaliser.formula('R')} + omega ({step}),  {RETURNS}"
 
     def __call__(self, columns: Columns) -> Floats:
         episode = GroupRelative(normaliser=self.normaliser)

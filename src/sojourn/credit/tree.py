@@ -9,7 +9,7 @@ ARPO       leaf against the group's leaves; a shared action gets the mean ("hard
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from sojourn.credit.steps import action_returns, buckets
 @dataclass(frozen=True, kw_only=True)
 class TreeRPO:
     """Each action against its siblings, scaled by the deviation of a coin with their mean.  Returns lie in [0, 1]."""
+
+    formula: ClassVar[str] = (
+        "A_s = (V_s - mu) / sqrt(mu (1 - mu)),  mu = mean(V | siblings),  V_s = r_s + mean(V | children of s)"
+    )
 
     def __call__(self, columns: Columns) -> Floats:
         value, siblings = action_returns(columns, 1.0), buckets(columns, "siblings")
@@ -66,6 +70,11 @@ class LeafRelative:
     normaliser: Normaliser = Normaliser()
     """How leaves are compared."""
 
+    @property
+    def formula(self) -> str:
+        gathered = "sum" if self.shared == "soft" else "mean"
+        return f"A_s = {gathered}(A | leaves below s)\nA_leaf = {self.normaliser.formula('R_leaf', group='leaves of the group')}"
+
     def __call__(self, columns: Columns) -> Floats:
         leaf = self.normaliser(path_returns(columns), columns.group_S, counted_leaves(columns))
         total, count = below(columns, leaf)
@@ -75,6 +84,8 @@ class LeafRelative:
 @dataclass(frozen=True, kw_only=True)
 class TreePO:
     """Each action's value against the value of every prefix above it, the empty one included, averaged over them."""
+
+    formula: ClassVar[str] = "A_s = mean(V_s - V_a | prefixes a above s),  V_s = mean(R | leaves below s)"
 
     def __call__(self, columns: Columns) -> Floats:
         total, count = below(columns, path_returns(columns))

@@ -28,7 +28,7 @@ def split_rewards(columns: Columns, turn_terms: tuple[str, ...]) -> tuple[Floats
 
 @dataclass(frozen=True, kw_only=True)
 class MTGRPO:
-    """A = A_outcome + kappa * A_turn for every action but an episode's last, which gets A_outcome.  [arXiv 2505.11821]
+    """A = A_outcome + kappa * A_turn for every action but an episode's last, which gets A_outcome.  [arXiv 2505.11821, eq. 5]
 
     Each part is normalised in the group by itself, the turn part among actions at the same turn.
     """
@@ -39,6 +39,11 @@ class MTGRPO:
     """Names of the terms that are turn rewards; empty: all that earlier actions earn."""
     normaliser: Normaliser = Normaliser()
     """Used for both parts."""
+
+    @property
+    def formula(self) -> str:
+        outcome, turn = self.normaliser.formula("R_outcome"), self.normaliser.formula("r", group="turn")
+        return f"A_s = A_outcome + kappa A_turn,  A_turn = 0 for an episode's last action\nA_outcome = {outcome}\nA_turn = {turn}"
 
     def __call__(self, columns: Columns) -> Floats:
         turn_S, outcome_E = split_rewards(columns, self.turn_terms)
@@ -55,7 +60,7 @@ class ProcessRewards:
         A_s = r~_s + gamma * A_{s+1}        [process supervision, DeepSeekMath, arXiv 2402.03300, sec. 4.1.3]
 
     Turn rewards are normalised among themselves, outcomes among themselves; with the gain in log-probability of the right answer
-    as the turn reward this is IGPO [arXiv 2510.14967].
+    as the turn reward this is IGPO [arXiv 2510.14967, eq. 4 to 6].
     """
 
     turn_terms: tuple[str, ...] = ()
@@ -66,6 +71,11 @@ class ProcessRewards:
     """Which turn rewards are comparable."""
     normaliser: Normaliser = Normaliser()
     """Used for both parts."""
+
+    @property
+    def formula(self) -> str:
+        turn, outcome = self.normaliser.formula("r", group=self.bucket), self.normaliser.formula("R_outcome")
+        return f"A_s = x_s + gamma A_{{s+1}},  x_s = {turn}\nx_s <- x_s + {outcome} on an episode's last action"
 
     def __call__(self, columns: Columns) -> Floats:
         turn_S, outcome_E = split_rewards(columns, self.turn_terms)

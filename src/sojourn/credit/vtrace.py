@@ -10,6 +10,7 @@ The advantage already carries the importance weight rho: pair it with an objecti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,11 @@ class VTrace:
     """Cap of the weight of a temporal difference; decides whose value is learnt (infinity: the policy's)."""
     c_max: float = 1.0
     """Cap of the traces; decides the variance only."""
+
+    formula: ClassVar[str] = (
+        "A_t = rho_t (r_t + gamma v_{t+1} - V_t),  rho_t = min(rho_max, pi / mu),  c_t = lambda min(c_max, pi / mu)\n"
+        "v_t - V_t = rho_t (r_t + gamma V_{t+1} - V_t) + gamma c_t (v_{t+1} - V_{t+1})"
+    )
 
     def targets(self, columns: Columns) -> Floats:
         """v_t, what the critic should predict, shape (T,)."""

@@ -3,10 +3,10 @@
 Each has `prepare(inputs)`, to be called once on the whole batch with the log-probabilities at the start of the update (see
 `PolicyGradient.prepare`), so that micro-batches cannot change what is chosen.
 
-    cov_t = (A_t - mean A) (log pi_t - mean log pi)                                      [arXiv 2505.22617]
-    Clip-Cov     mutes a few random tokens whose covariance lies in a band
-    KL-Cov       -r A, plus coefficient |l_t| on the tokens of highest covariance
-    top entropy  trains only the most uncertain tokens                                   [arXiv 2506.01939]
+    cov_t = (A_t - mean A) (log pi_t - mean log pi)                                      [arXiv 2505.22617, eq. 10]
+    Clip-Cov     mutes a few random tokens whose covariance lies in a band               [eq. 11 and 12]
+    KL-Cov       -r A, plus coefficient |l_t| on the tokens of highest covariance        [eq. 13 and 14]
+    top entropy  trains only the most uncertain tokens                                   [arXiv 2506.01939, sec. 5]
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Coefficients that follow a target, and references that follow the policy.  Plain functions: the trainer keeps the number.
 
 KL       beta <- beta (1 + clip(KL / target - 1, +-0.2) n / horizon)       [arXiv 1909.08593, sec. 2.2]
-entropy  coefficient <- coefficient +- step towards the target; applied only while H <= target    [Skywork-OR1, 2505.22312]
+entropy  coefficient <- coefficient +- step towards the target; applied only while H <= target    [Skywork-OR1, 2505.22312, sec. 3.3]
 """
 
 from __future__ import annotations

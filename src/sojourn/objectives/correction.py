@@ -2,7 +2,7 @@
 
     rho = pi_old / pi_behaviour at a level: token, or over the sequence as geometric mean or product
 
-    truncate   clip(rho, low, high)                          [TIS]
+    truncate   clip(rho, low, high)                          [TIS, Yao et al. 2025, fengyao.notion.site/off-policy-rl]
     mask       1 if low <= rho <= high, else 0               [rejection, MIS]
     both       rho if low <= rho <= high, else 0             [IcePop, arXiv 2510.18855]
     M2PO       1, but 0 on the tokens of largest (log rho)^2 until the mean of the rest is below tau    [arXiv 2510.01161]
@@ -75,7 +75,8 @@ class Importance:
 
 @dataclass(frozen=True, kw_only=True)
 class NegativeSequenceMask:
-    """Drop a sequence with A < 0 that the policy has left: mean(log pi_behaviour - log pi) > delta.  [DeepSeek-V3.2]"""
+    """Drop a sequence with A < 0 that the policy has left: mean(log pi_behaviour - log pi) > delta.  [DeepSeek-V3.2,
+    arXiv 2512.02556]"""
 
     delta: float = 0.5
     """In nats for each token."""

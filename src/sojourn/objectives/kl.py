@@ -37,7 +37,7 @@ class Kl:
     """Whose gradient is followed; see above."""
     unbiased: bool = False
     """Multiply by the ratio pi / pi_behaviour, gradient and all: with k3 the exact gradient of KL(pi || pi_ref) on samples of any
-    policy.  [DeepSeek-V3.2]"""
+    policy.  [DeepSeek-V3.2, arXiv 2512.02556]"""
 
     def __post_init__(self) -> None:
         if self.estimator == "k1":

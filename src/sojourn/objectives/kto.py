@@ -1,6 +1,6 @@
-"""Kahneman-Tversky optimisation: preferences from verdicts alone, no pairs.  [arXiv 2402.01306]
+"""Kahneman-Tversky optimisation: preferences from verdicts alone, no pairs.  [arXiv 2402.01306, sec. 4]
 
-good: lam_D (1 - s(beta D - z0))      bad: lam_U (1 - s(z0 - beta D))      D = log pi(y) - log pi_ref(y)
+KTO   lam_D (1 - s(beta D - z0)) if good,  lam_U (1 - s(z0 - beta D)) if bad,  D = log pi(y) - log pi_ref(y)
 """
 
 from __future__ import annotations

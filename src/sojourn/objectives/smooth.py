@@ -1,7 +1,7 @@
 """Trust regions of other shapes: SAPO's soft gate, GMPO's geometric mean, DPPO's mask on probabilities.
 
 SAPO            -(4 / tau) sigmoid(tau (r - 1)) A,  tau by the sign of A                         [arXiv 2511.20347]
-GeometricMean   -A exp(mean_t z_t),  z_t = sign(A) min(sign(A) l_t, sign(A) clip(l_t, -e, e))   [GMPO, arXiv 2507.20673]
+GeometricMean   -A exp(mean_t z_t),  z_t = sign(A) min(sign(A) l_t, sign(A) clip(l_t, -e, e))   [GMPO, arXiv 2507.20673, eq. 4]
 DPPO            -r A, dropped where pi has moved from mu by more than a bound in probability      [arXiv 2602.04879]
 """
 

@@ -3,10 +3,10 @@
 The action tokens of chosen episodes (an oracle's, the successful ones) are the targets.  Which ones is a filter's business, so
 warm-up, rejection-sampling fine-tuning, filtered behaviour cloning and expert iteration are this one loss.
 
-    plain          -log pi
-    probability    -sg[pi] log pi                   [DFT, arXiv 2508.05629]
-    uncertainty    -sg[pi (1 - pi)] log pi          [CHORD-phi, arXiv 2508.11408]
-    AWR, MARWIL    -exp(A / beta) log pi            [arXiv 1910.00177; MARWIL, NeurIPS 2018]
+    plain                -log pi
+    probability          -sg[pi] log pi                   [DFT, arXiv 2508.05629, sec. 3]
+    uncertainty          -sg[pi (1 - pi)] log pi          [CHORD-phi, arXiv 2508.11408]
+    AdvantageWeighted    -exp(A / beta) log pi            [AWR, arXiv 1910.00177, alg. 1; MARWIL, NeurIPS 2018]
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def likelihood(factor: Tensor, aggregation: Aggregation, inputs: LossInputs) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Weighted sum of objectives on the same tokens: (1 - mu) RL + mu SFT (CHORD), PPO + NLL of successes (VAPO)."""
+    """loss = sum of weight x loss of each part, on the same tokens: (1 - mu) RL + mu SFT (CHORD), PPO + NLL of successes (VAPO)."""
 
     parts: tuple[Objective, ...]
     """What is added."""

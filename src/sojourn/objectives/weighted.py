@@ -1,9 +1,9 @@
 """Trust regions that weigh instead of clip: the ratio is a detached factor of the gradient of log pi, and no token is dropped.
 
 CISPO    -sg[clip(r, 1 - low, 1 + high)] A log pi                         [MiniMax-M1, arXiv 2506.13585, eq. 4 and 5]
-TOPR     A > 0: -A log pi;   A < 0: -sg[clip(r, 0, 1)] A log pi           [arXiv 2503.14286]
-Kimi     -A log pi + tau / 2 (log pi - log pi_old)^2                      [Kimi k1.5, arXiv 2501.12599]
-VESPO    -sg[r^k exp(lambda (1 - r))] A log pi, k and lambda by the sign of A
+TOPR     A > 0: -A log pi;   A < 0: -sg[clip(r, 0, 1)] A log pi           [arXiv 2503.14286, eq. 7 and 8]
+Kimi     -A log pi + tau / 2 (log pi - log pi_old)^2                      [Kimi k1.5, arXiv 2501.12599, sec. 2.3.2]
+VESPO    -sg[r^k exp(lambda (1 - r))] A log pi, k and lambda by the sign of A      [arXiv 2602.10693, sec. 3.4]
 """
 
 from __future__ import annotations

@@ -6,14 +6,18 @@
 
 from difflib import get_close_matches
 
-from sojourn.objectives.presets.critic_free import CRITIC_FREE
+from sojourn.objectives.presets.baselines import BASELINES
 from sojourn.objectives.presets.explain import explain as _explain
 from sojourn.objectives.presets.explain import parts_row
+from sojourn.objectives.presets.off_policy import OFF_POLICY
 from sojourn.objectives.presets.offline import OFFLINE
 from sojourn.objectives.presets.preset import Preset, check
+from sojourn.objectives.presets.systems import SYSTEMS
+from sojourn.objectives.presets.trust_regions import TRUST_REGIONS
 from sojourn.objectives.presets.turn_level import TURN_LEVEL
+from sojourn.objectives.presets.values import VALUES
 
-PRESETS: dict[str, Preset] = CRITIC_FREE | TURN_LEVEL | OFFLINE
+PRESETS: dict[str, Preset] = BASELINES | TRUST_REGIONS | SYSTEMS | OFF_POLICY | VALUES | TURN_LEVEL | OFFLINE
 
 
 def preset(name: str) -> Preset:
@@ -25,7 +29,7 @@ def preset(name: str) -> Preset:
 
 
 def explain(name: str) -> str:
-    """What an algorithm is: its formula, its parts, its constants and their source, and what each knob does."""
+    """What an algorithm is: its formulas, its parts, its constants and their source, and what each knob does."""
     return _explain(name, preset(name))
 
 

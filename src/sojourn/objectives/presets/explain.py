@@ -1,7 +1,8 @@
-"""What a preset is, in words: its formula, its parts, where its constants come from, and what each knob does.
+"""What a preset is, in words: its formulas, its parts, where its constants come from, and what each knob does.
 
-Everything is read from the parts themselves: a knob from the line under its field, a formula from the docstring that defines it,
-where each line `name  formula` stands for the class, or for the choice, of that name.
+Everything is read from the parts themselves: the advantage from the `formula` of the credit, a knob from the line under its field, the
+formula of a part of the loss from the docstring that defines it, where each line `name  formula` stands for the class, or for the
+choice, of that name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from sojourn.credit import LEGEND, formula
 from sojourn.objectives import ratio
 from sojourn.objectives.policy_gradient import PolicyGradient
 from sojourn.objectives.presets.preset import Preset
@@ -25,6 +27,8 @@ def explain(name: str, preset: Preset) -> str:
     name: as the preset is called in a configuration.
     """
     lines = [f"{name}: {preset.title}  [{preset.paper}]", ""]
+    if preset.credit is not None:
+        lines += [*formula(preset.credit).splitlines(), f"({LEGEND})", ""]
     if isinstance(preset.objective, PolicyGradient):
         lines += [FORMULA, ""]
     for label, part in _labelled(preset):
