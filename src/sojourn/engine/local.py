@@ -170,6 +170,7 @@ class LocalEngine:
             ids += segment.path[segment.start :].tolist()
         slots: list[Piece[Slot]] = []
         rows = []
+        self._running.sort(key=lambda request: request.slot.index)  # as their keys and values lie
         for request in self._running:
             slot, new = request.slot, request.tokens[request.slot.length :]
             slots.append(Piece(slot, len(ids), len(new), slot.length))

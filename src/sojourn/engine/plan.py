@@ -37,11 +37,13 @@ class Piece(Generic[Owner]):
 
 @dataclass(slots=True)
 class _Bucket:
-    """Short slot pieces, padded to `width` tokens.  rows: slots attended; flat: their tokens in the flat row; row, column: where
-    each token sits in the padded block; bias: (rows, 1, width * heads per key head, private length)."""
+    """Short slot pieces, padded to `width` tokens.  slots: those attended, `dense` if they are the first ones; straight: the flat
+    row is one token of each, in their order; flat: their tokens in the flat row; row, column: where each token sits in the padded
+    block; bias: (rows, 1, width * heads per key head, private length)."""
 
     slots: Tensor
     dense: bool
+    straight: bool
     width: int
     length: int
     flat: Tensor
@@ -82,7 +84,7 @@ class EnginePlan:
         self._store(layer, key, value)
         kv_heads, tokens, dim = key.shape
         grouped = query.view(kv_heads, self.group, tokens, dim).permute(2, 0, 1, 3)
-        out = torch.empty(tokens, kv_heads, self.group, dim, dtype=query.dtype)
+        out: Tensor = query.new_empty(tokens, kv_heads, self.group, dim)
         lse = torch.empty(tokens, kv_heads, self.group, dtype=torch.float32)
         for filled in self.filling:
             span, segment = slice(filled.first, filled.first + filled.count), filled.owner
@@ -149,6 +151,8 @@ class EnginePlan:
             keys, values = keys[: len(bucket.slots)], values[: len(bucket.slots)]
         else:
             keys, values = keys[bucket.slots], values[bucket.slots]
+        if bucket.straight:
+            return attend(grouped[: len(bucket.flat)], keys, values, scale, bucket.bias[window])
         query = torch.zeros(len(bucket.slots), kv_heads, bucket.width, group, dim, dtype=grouped.dtype)
         query[bucket.row, :, bucket.column] = grouped[bucket.flat]
         out, lse = attend(query.flatten(2, 3), keys, values, scale, bucket.bias[window])
@@ -194,7 +198,8 @@ class EnginePlan:
             visible = may_see(position[:, :, None], start[:, None, None] + torch.arange(length), window)
             biases[window] = bias_of(visible.repeat_interleave(self.group, 1), self.cache.shape.dtype)[:, None]
         places = torch.tensor([flat, row, column])
-        return _Bucket(torch.tensor(slots), dense, width, length, places[0], places[1], places[2], biases)
+        straight = dense and row == flat == list(range(len(slots)))
+        return _Bucket(torch.tensor(slots), dense, straight, width, length, places[0], places[1], places[2], biases)
 
     def _shared(self, pieces: Sequence[Piece[Slot]]) -> list[tuple[Segment, Tensor, dict[int | None, tuple[Tensor, Tensor]]]]:
         """For each shared segment: the flat tokens that see it, and for windows that cut it, the bias and which rows it empties."""

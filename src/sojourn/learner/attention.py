@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sojourn.engine.attention import bias_of
+from sojourn.engine.attention import attend, bias_of
 from sojourn.learner.batch import Positions, TreeBatch
 
 BLOCK = 192
@@ -112,11 +112,10 @@ class _TreeAttention(torch.autograd.Function):
         lse = torch.empty(heads // group, group, tokens, dtype=torch.float32, device=query.device)
         for block, mask in zip(cut, bias, strict=True):
             span = slice(block.start, block.stop)
-            scores = _scores(grouped[:, :, span], _gather(key, block), mask, scale)
-            norm = scores.logsumexp(-1, keepdim=True)
-            part = scores.sub_(norm).exp_().to(value.dtype) @ _gather(value, block)
-            out[:, :, span] = part.unflatten(1, (group, -1))
-            lse[:, :, span] = norm[..., 0].unflatten(1, (group, -1))
+            rows = grouped[:, :, span].flatten(1, 2)[None]
+            part, norm = attend(rows, _gather(key, block)[None], _gather(value, block)[None], scale, mask)
+            out[:, :, span] = part[0].unflatten(1, (group, -1))
+            lse[:, :, span] = norm[0].unflatten(1, (group, -1))
         ctx.save_for_backward(query, key, value, out, lse)
         ctx.cut, ctx.bias, ctx.group, ctx.scale = cut, bias, group, scale
         return out.flatten(0, 1).transpose(0, 1)
@@ -124,25 +123,28 @@ class _TreeAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
-        group, scale = ctx.group, ctx.scale
-        grouped = query.unflatten(0, (-1, group))
+        group, scale, dim = ctx.group, ctx.scale, query.shape[-1]
         grad = grad.transpose(0, 1).unflatten(0, (-1, group))
         delta = (grad * out).sum(-1, dtype=torch.float32)
+        query = _less((query * scale).unflatten(0, (-1, group)), lse)
+        above = _less(grad, delta)
+        ones = key.new_ones(*key.shape[:2], 2)
+        key, value = torch.cat([key, ones], -1), torch.cat([value, ones], -1)
         d_query = torch.empty_like(out)
-        d_key, d_value = torch.zeros_like(key), torch.zeros_like(value)
+        d_key, d_value = torch.zeros_like(out[:, 0]), torch.zeros_like(out[:, 0])
         for block, mask in zip(ctx.cut, ctx.bias, strict=True):
             span = slice(block.start, block.stop)
-            keys = _gather(key, block)
-            above = grad[:, :, span].flatten(1, 2)
-            p = _scores(grouped[:, :, span], keys, mask, scale).sub_(lse[:, :, span].flatten(1, 2)[..., None]).exp_()
-            _scatter(d_value, p.to(value.dtype).transpose(1, 2) @ above, block)
-            d_score = (above @ _gather(value, block).transpose(1, 2)).float().sub_(delta[:, :, span].flatten(1, 2)[..., None])
-            d_score = d_score.mul_(p).mul_(scale).to(key.dtype)
-            d_query[:, :, span] = (d_score @ keys).unflatten(1, (group, -1))
-            _scatter(d_key, d_score.transpose(1, 2) @ grouped[:, :, span].flatten(1, 2), block)
-        return d_query.flatten(0, 1), d_key, d_value, None, None, None, None
+            rows, keys, upper = query[:, :, span].flatten(1, 2), _gather(key, block), above[:, :, span].flatten(1, 2)
+            p = (rows @ keys.transpose(1, 2)).add_(mask).exp_()
+            _scatter(d_value, p.transpose(1, 2) @ upper[..., :dim], block)
+            d_score = (upper @ _gather(value, block).transpose(1, 2)).mul_(p)
+            d_query[:, :, span] = (d_score @ keys[..., :dim]).unflatten(1, (group, -1))
+            _scatter(d_key, d_score.transpose(1, 2) @ rows[..., :dim], block)
+        return d_query.mul_(scale).flatten(0, 1), d_key, d_value, None, None, None, None
 
 
-def _scores(query: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Masked scores (kv_heads, group * n, L) in float32 of grouped queries (kv_heads, group, n, d)."""
-    return (query.flatten(1, 2) @ keys.transpose(1, 2)).float().mul_(scale).add_(bias)
+def _less(rows: Tensor, number: Tensor) -> Tensor:
+    """(..., d + 2): `rows` such that their product with vectors that end in (1, 1) is less by `number` (...), float32.  The product
+    adds in float32 whatever its precision is, so the number is given as two of its precision."""
+    high = number.to(rows.dtype)
+    return torch.cat([rows, -torch.stack([high, (number - high).to(rows.dtype)], -1)], -1)
