@@ -102,6 +102,14 @@ def test_optimal_token_baseline_cumulates_and_leaves_broken_episodes_out() -> No
     assert OptimalTokenBaseline()(c) == pytest.approx([1 - first, 1 - second, -first, -second, 0, 0])
 
 
+def test_optimal_token_baseline_of_equal_returns_is_exactly_zero() -> None:
+    """A weighted mean of equal numbers is not always that number."""
+    logp, square = np.log([0.5, 0.25, 0.8, 0.5, 0.1, 0.1, 0.3]), np.array([0.5, 0.4, 0.7, 0.6, 0.9, 0.9, 0.2])
+    for r in range(1, 30):
+        c = replace(scored([r / 7] * 3, [2, 3, 2]), logp_T=logp, square_T=square)
+        assert OptimalTokenBaseline()(c).tolist() == [0.0] * 7
+
+
 def test_pass_k_numbers_of_the_digest() -> None:
     positive, negative = pass_k_advantages(8, 6, 4)
     assert (positive, negative) == pytest.approx((0.5222330, -0.1740777), abs=1e-6)
@@ -232,3 +240,9 @@ def test_the_best_of_a_group_is_credited_with_its_lead() -> None:
     """Returns 1, 3, 7: the lead is 4, the deviation sqrt(28 / 3)."""
     assert PassKBest(epsilon=0.0)(scored([1.0, 7.0, 3.0])) == pytest.approx([0, 4 / np.sqrt(28 / 3), 0])
     assert PassKBest(epsilon=1.0)(scored([1.0, 3.0])) == pytest.approx([0, 2 / (np.sqrt(2) + 1)])
+
+
+def test_trees_with_equal_returns_are_exactly_zero() -> None:
+    fork = Script([Turn(2)], final=0.1, branches=[Script([Turn(1)])] * 3)
+    c = columns([group([fork, Script([Turn(1)], final=0.1), fork])])
+    assert TreePO()(c).tolist() == TreeRPO()(c).tolist() == [0.0] * 11

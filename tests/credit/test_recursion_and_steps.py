@@ -32,6 +32,11 @@ def test_the_final_reward_is_not_multiplied_by_the_number_of_leaves() -> None:
     assert action_returns(c, 1.0).tolist() == [3.0] * 5
 
 
+def test_the_mean_of_equal_branches_is_exactly_their_value() -> None:
+    c = columns([group([Script([Turn()], final=0.1, branches=[Script([Turn()])] * 3)])])
+    assert action_returns(c, 1.0).tolist() == [0.1] * 4
+
+
 def test_every_turn_gets_the_return_that_follows_it() -> None:
     """Not the last turn alone (a known defect of REINFORCE++ elsewhere), and across rewritten contexts."""
     c = columns([group([Script([Turn(2, reward=1.0), Turn(1, rewrite=True), Turn(2)], final=4.0)])])

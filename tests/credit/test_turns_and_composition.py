@@ -40,6 +40,14 @@ def test_mt_grpo_is_piecewise_constant() -> None:
     assert MTGRPO(normaliser=PLAIN, kappa=0.5)(c).tolist() == [0, 0, 0.5, 0, 0, -0.5]
 
 
+def test_mt_grpo_takes_what_single_tokens_earn_for_their_turns() -> None:
+    """Paid on the last token of a turn, or on the turn."""
+    on_turn = columns([group([Script([Turn(2, reward=r), Turn(1)], final=1.0) for r in (1.0, 0.0)])])
+    on_token = columns([group([Script([Turn(2), Turn(1)], final=1.0)] * 2)])
+    on_token = replace(on_token, penalty_T=np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    assert MTGRPO()(on_token).tolist() == MTGRPO()(on_turn).tolist()
+
+
 def test_mt_grpo_tells_turn_rewards_by_name() -> None:
     scripts = [Script([Turn(1, reward={"tool": 2.0, "style": 4.0}), Turn(1, reward={"tool": 50.0})], final=f) for f in (1.0, 0.0)]
     scripts[1] = Script([Turn(1), Turn(1)])

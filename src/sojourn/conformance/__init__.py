@@ -5,9 +5,10 @@
 True
 """
 
-from sojourn.conformance.adapter import Adapter, NotOffered, Rows
+from sojourn.conformance.adapter import Adapter, NotOffered
 from sojourn.conformance.checks import CHECKS, Result, as_table, run
 from sojourn.conformance.ours import Ours
+from sojourn.conformance.rows import Rows
 
 
 def adapter(name: str) -> Adapter:

@@ -1,47 +1,31 @@
 """How an implementation is held against the checks.
 
-An adapter answers three questions in its implementation's own code: which advantages do these episode groups get, what is the loss of
-these rows, and how likely is each token when it is sampled with these parameters.  Algorithms are named as in
-`sojourn.objectives.presets`.  What an implementation does not offer raises `NotOffered` with the reason; the check is then skipped,
-which is neither passed nor failed.
+An adapter answers questions in its implementation's own code: which advantages do these episode groups get, what is the loss of these
+rows, which gradient does a model get from an update, and how likely is each token when it is sampled with these parameters.
+Algorithms are named as in `sojourn.objectives.presets`.  What an implementation does not offer raises `NotOffered` with the reason;
+the check is then skipped, which is neither passed nor failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sojourn.conformance.rows import Rows
 from sojourn.core import EpisodeGroup
-from sojourn.objectives import LossInputs
+from sojourn.objectives.aggregation import Over
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class NotOffered(Exception):
     """The implementation has no such algorithm, or its interface cannot express the question."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """A batch as most trainers hold it: one padded row for each sequence.  Tensors of shape (B, L), float64 and right-padded.
-
-    logp carries the gradient.  mask: True on action tokens; False on observations and padding, whose values are junk.
-    turn: number of the action span in the batch, -1 off the mask.  prompt: group of each row, shape (B,).
-    """
-
-    logp: Tensor
-    old_logp: Tensor
-    behaviour_logp: Tensor
-    ref_logp: Tensor
-    advantage: Tensor
-    entropy: Tensor
-    mask: Tensor
-    turn: Tensor
-    prompt: Tensor
 
 
 class Adapter(Protocol):
@@ -50,16 +34,65 @@ class Adapter(Protocol):
     name: str
 
     def advantages(
-        self, algorithm: str, groups: Sequence[EpisodeGroup], *, value: float = 0.0, after: float = 0.0
+        self,
+        algorithm: str,
+        groups: Sequence[EpisodeGroup],
+        *,
+        value: float = 0.0,
+        after: float = 0.0,
+        token_reward: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Advantages of all action tokens, in the order of groups, episodes, actions; shape (T,).
 
-        value: what a critic says of every state; after: of the state after an episode's last action.
+        value: what a critic says of every state; after: of the state after an episode's last action.  token_reward: rewards paid on
+        single action tokens, shape (T,).  The policy is the one that sampled, and so is the reference; its vocabulary has two tokens.
         """
         ...
 
-    def loss(self, algorithm: str, rows: Rows, micro_batches: Sequence[Sequence[int]]) -> Tensor:
-        """Loss of the batch, computed in micro-batches of the given rows and put together as the implementation does."""
+    def gae(
+        self,
+        groups: Sequence[EpisodeGroup],
+        *,
+        level: Literal["token", "turn"],
+        gamma: float,
+        lam: float,
+        value: NDArray[np.float64],
+        after: float,
+    ) -> NDArray[np.float64]:
+        """Generalised advantages with tokens or turns as steps, shape (T,).  value: of the state before each action token, (T,)."""
+        ...
+
+    def loss(
+        self, algorithm: str, rows: Rows, micro_batches: Sequence[Sequence[int]], *, aggregation: Over | None = None
+    ) -> Tensor:
+        """Loss of the batch, computed in micro-batches of the given rows and put together as the implementation does.
+
+        aggregation: takes the place of the algorithm's own; the length of "constant" is `algorithms.LENGTH`.
+        Where `torch.distributed` is initialised, `rows` are this rank's, and the batch's loss is the sum over the ranks.
+        """
+        ...
+
+    def reported(self, algorithm: str, rows: Rows) -> Mapping[str, float]:
+        """Of what the implementation reports: "ratio", the mean over tokens, and "clipped", the share of tokens that were cut."""
+        ...
+
+    def value_loss(self, value: Tensor, old_value: Tensor, target: Tensor, *, clip: float | None) -> Tensor:
+        """A critic's loss; tensors of shape (T,).  clip: how far a value may move from `old_value`."""
+        ...
+
+    def model_gradient(
+        self,
+        algorithm: str,
+        model: PreTrainedModel,
+        groups: Sequence[EpisodeGroup],
+        advantage: NDArray[np.float64],
+        *,
+        budget: int,
+    ) -> Mapping[str, Tensor]:
+        """Gradient at the model's parameters in the first update after sampling.  The model itself stays as it is.
+
+        advantage: (T,).  budget: tokens of a micro-batch.
+        """
         ...
 
     def sampled_logprobs(self, logits: Tensor, *, temperature: float, top_p: float, legal: Sequence[int] | None) -> Tensor:
@@ -67,45 +100,16 @@ class Adapter(Protocol):
         ...
 
 
-def to_rows(inputs: LossInputs, *, observations: int = 0, padding: int = 0, junk: float = 0.0) -> Rows:
-    """Lay a flat batch out in rows, with observations of that many tokens after each turn and columns of padding.
-
-    junk: the value of every number off the mask.
-    """
-    layouts = [_layout(inputs, sequence, observations) for sequence in torch.unique(inputs.sequence).tolist()]
-    width = max(map(len, layouts)) + padding
-    index = torch.tensor([layout + [-1] * (width - len(layout)) for layout in layouts])
-    mask = index >= 0
-
-    def lay(value_T: Tensor, fill: float) -> Tensor:
-        return torch.where(mask, value_T.detach()[index.clamp(min=0)], fill)
-
-    assert inputs.ref_logp is not None and inputs.entropy is not None
-    first = index[:, 0]
-    return Rows(
-        logp=lay(inputs.logp, junk).requires_grad_(),
-        old_logp=lay(inputs.old_logp, -junk),
-        behaviour_logp=lay(inputs.behaviour_logp, 2 * junk),
-        ref_logp=lay(inputs.ref_logp, -2 * junk),
-        advantage=lay(inputs.advantage, junk),
-        entropy=lay(inputs.entropy, junk),
-        mask=mask,
-        turn=torch.where(mask, inputs.turn[index.clamp(min=0)], -1),
-        prompt=inputs.prompt[first],
-    )
-
-
-def _layout(inputs: LossInputs, sequence: int, observations: int) -> list[int]:
-    """Flat positions of one row, -1 where an observation stands."""
-    row: list[int] = []
-    mine = torch.nonzero(inputs.sequence == sequence).flatten()
-    for turn in torch.unique_consecutive(inputs.turn[mine]).tolist():
-        row += mine[inputs.turn[mine] == turn].tolist() + [-1] * observations
-    return row
-
-
-def gradient(adapter: Adapter, algorithm: str, rows: Rows, micro_batches: Sequence[Sequence[int]] | None = None) -> Tensor:
+def gradient(
+    adapter: Adapter,
+    algorithm: str,
+    rows: Rows,
+    micro_batches: Sequence[Sequence[int]] | None = None,
+    *,
+    aggregation: Over | None = None,
+) -> Tensor:
     """Gradient of the loss at `rows.logp`, shape (B, L)."""
     whole = [list(range(len(rows.mask)))]
-    (grad,) = torch.autograd.grad(adapter.loss(algorithm, rows, micro_batches or whole), rows.logp)
+    loss = adapter.loss(algorithm, rows, micro_batches or whole, aggregation=aggregation)
+    (grad,) = torch.autograd.grad(loss, rows.logp)
     return grad

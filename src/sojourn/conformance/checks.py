@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sojourn.conformance import coincidence_checks as same
 from sojourn.conformance import credit_checks as credit
-from sojourn.conformance import objective_checks as objective
+from sojourn.conformance import gradient_checks as numeric
+from sojourn.conformance import layout_checks as layout
+from sojourn.conformance import model_checks as model
+from sojourn.conformance import start_checks as start
+from sojourn.conformance import turn_checks as turn
 from sojourn.conformance.adapter import Adapter, NotOffered
 
 
@@ -20,24 +25,40 @@ class Result:
 
 CHECKS: dict[str, Callable[[Adapter], str]] = {
     "I1 observations do not reach advantages": credit.observations_do_not_reach_advantages,
-    "I1 observation values do not reach gradients": objective.observation_values_do_not_reach_gradients,
-    "I2 splitting a turn in two changes nothing": credit.splitting_a_turn_changes_nothing,
-    "I3 padded and packed rows give one gradient": objective.the_layout_does_not_matter,
-    "I4 micro-batches of equal size give one gradient": objective.micro_batches_do_not_matter,
-    "I4 micro-batches of any size give one gradient": objective.uneven_micro_batches_do_not_matter,
+    "I1 observation values do not reach gradients": layout.observation_values_do_not_reach_gradients,
+    "I1 what the world said is not trained": model.what_the_world_said_is_not_trained,
+    "I2 splitting a turn in two changes no advantage": credit.splitting_a_turn_changes_nothing,
+    "I2 splitting a turn in two changes no gradient": layout.splitting_a_turn_changes_no_gradient,
+    "I3 padded and packed rows give one gradient": layout.the_layout_does_not_matter,
+    "I3 own layout, branches alone and padded rows give one gradient": model.every_layout_gives_one_gradient,
+    "I4 micro-batches of equal size give one gradient": layout.micro_batches_do_not_matter,
+    "I4 micro-batches of any size give one gradient": layout.uneven_micro_batches_do_not_matter,
+    "I4 any number of ranks gives one gradient": layout.ranks_do_not_matter,
+    "I5 a shared ancestor is trained once": model.a_shared_ancestor_is_trained_once,
     "I5 more contexts leave group statistics": credit.exporting_more_contexts_leaves_statistics,
     "I6 permutation of a group": credit.permuting_a_group_permutes_advantages,
-    "I6 equal rewards and groups of one give exactly 0": credit.equal_rewards_and_single_episodes_give_exactly_zero,
+    "I6 equal rewards give exactly 0": credit.equal_rewards_give_exactly_zero,
+    "I6 a group of one gives exactly 0": credit.a_group_of_one_gives_exactly_zero,
     "I7 shift and scale of rewards": credit.shift_and_scale_of_rewards,
     "I8 an infrastructure failure is no sample": credit.an_infrastructure_failure_is_no_sample,
-    "I9 the first update is REINFORCE": objective.the_first_update_is_reinforce,
-    "I10 log-probabilities are of the sampled distribution": objective.log_probabilities_are_of_the_sampled_distribution,
-    "I11 every turn is credited for what follows": credit.every_turn_is_credited_for_what_follows,
-    "I12 cut bootstraps, ended does not": credit.what_is_cut_bootstraps_and_what_ends_does_not,
-    "I13 autograd agrees with finite differences": objective.autograd_agrees_with_finite_differences,
-    "I14 GiGPO with unique states is Dr. GRPO": credit.gigpo_with_unique_states_is_dr_grpo,
-    "I14 GSPO on single tokens is token clipping": objective.on_single_tokens_gspo_is_token_clipping,
-    "I14 decoupled PPO without staleness is PPO": objective.without_staleness_the_decoupled_objective_is_ppo,
+    "I8 a broken episode leaves the update": model.a_broken_episode_leaves_the_update,
+    "I9 the first update is REINFORCE": start.the_first_update_is_reinforce,
+    "I9 at the first update nothing is clipped": start.at_the_first_update_nothing_is_clipped,
+    "I10 log-probabilities are of the sampled distribution": start.log_probabilities_are_of_the_sampled_distribution,
+    "I11 the place of a reward in its turn does not matter": turn.the_place_of_a_reward_in_its_turn_does_not_matter,
+    "I11 a reward credits the turn that caused it": turn.a_reward_credits_the_turn_that_caused_it,
+    "I11 every turn is credited for what follows": turn.every_turn_is_credited_for_what_follows,
+    "I12 cut bootstraps, ended does not": turn.what_is_cut_bootstraps_and_what_ends_does_not,
+    "I12 a cut is an end that pays its future": turn.a_cut_is_an_end_that_pays_its_future,
+    "I13 gradients agree with finite differences": numeric.autograd_agrees_with_finite_differences,
+    "I13 the critic's loss and gradient": numeric.the_critic_descends_to_its_targets,
+    "I14 GiGPO with unique states is Dr. GRPO": same.gigpo_with_unique_states_is_dr_grpo,
+    "I14 without turn rewards and forks credit is of groups": same.without_turn_rewards_and_forks_credit_is_of_groups,
+    "I14 GAE of turns of one token is GAE of tokens": same.on_turns_of_one_token_gae_of_turns_is_that_of_tokens,
+    "I14 on-policy V-trace is Monte-Carlo GAE": same.on_policy_v_trace_is_monte_carlo_gae,
+    "I14 GSPO on single tokens is token clipping": same.on_single_tokens_gspo_is_token_clipping,
+    "I14 corrections without staleness do nothing": same.without_staleness_corrections_do_nothing,
+    "I14 means over equal lengths coincide": same.on_equal_lengths_means_coincide,
 }
 
 

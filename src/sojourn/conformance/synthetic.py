@@ -90,7 +90,8 @@ def _play(episode: Episode, script: Script, start: int, draw: np.random.Generato
 def _turn(episode: Episode, turn: Turn, last: int, draw: np.random.Generator) -> int:
     tree = episode.tree
     if turn.rewrite:
-        last = tree.observe(Span(ROOT, draw.integers(0, 99, 3), Kind.OBSERVATION, source=last if turn.linked else None))
+        source, before = (last, _turns(tree, last)) if turn.linked else (None, 0)
+        last = tree.observe(Span(ROOT, draw.integers(0, 99, 3), Kind.OBSERVATION, source=source, turn=before))
     reward = {"reward": turn.reward} if isinstance(turn.reward, float | int) else dict(turn.reward)
     reward = {name: value for name, value in reward.items() if value}
     action = Span(
@@ -100,7 +101,7 @@ def _turn(episode: Episode, turn: Turn, last: int, draw: np.random.Generator) ->
         logprobs=-draw.random(turn.tokens).astype(np.float32),
         policy=turn.policy,
         agent=turn.agent,
-        turn=len(tree.actions(last)),
+        turn=_turns(tree, last),
         anchor=turn.anchor,
         message=Message("assistant", calls=(ToolCall("tool"),) * turn.calls),
         reward={} if turn.on_observation else reward,
@@ -109,3 +110,8 @@ def _turn(episode: Episode, turn: Turn, last: int, draw: np.random.Generator) ->
     world = Span(episode.actions[-1], draw.integers(0, 99, turn.observation), Kind.OBSERVATION)
     world.reward = reward if turn.on_observation else {}
     return tree.add(world)
+
+
+def _turns(tree: TrajectoryTree, span: int) -> int:
+    """Actions on the path, and in the contexts that it was rewritten from."""
+    return tree[tree.path(span)[0]].turn + len(tree.actions(span))

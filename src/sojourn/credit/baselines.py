@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats, Ints
-from sojourn.credit.group import Normaliser
+from sojourn.credit.group import Normaliser, anchor
 from sojourn.credit.recursion import backward_tokens
 
 CENTRE = Normaliser(deviation="none")
@@ -32,7 +32,7 @@ class OPO:
 
     def __call__(self, columns: Columns) -> Floats:
         weight = np.where(columns.valid_E, columns.length_E, 0).astype(np.float64)
-        returns = columns.return_E - _first_of_group(columns)
+        returns = columns.return_E - anchor(columns.return_E, columns.group_E, columns.valid_E)
         total, count = _group_sum(columns, weight * returns), _group_sum(columns, weight)
         alone = _group_sum(columns, columns.valid_E) < 2
         return columns.spread_episodes(np.where(alone, 0.0, returns - total / np.maximum(count, 1.0)))
@@ -102,6 +102,7 @@ class OptimalTokenBaseline:
         returns = backward_tokens(columns, columns.reward_T, np.ones(len(score)))
         weight = np.where(columns.valid_E[episode], weight, 0.0)
         place = np.unique(np.stack([columns.group_E[episode], position], 1), axis=0, return_inverse=True)[1].reshape(-1)
+        returns = returns - anchor(returns, place, weight > 0)
         total, count = np.bincount(place, weight * returns), np.bincount(place, weight)
         members = np.bincount(place, weight > 0)
         baseline = total / np.where(count > 0, count, 1.0)
@@ -121,10 +122,3 @@ def _walk(episode_T: Ints, score_T: Floats) -> tuple[Ints, Floats]:
 def _group_sum(columns: Columns, value_E: Floats | Bools) -> Floats:
     """Sum over each episode's group, shape (E,)."""
     return np.bincount(columns.group_E, value_E)[columns.group_E].astype(np.float64)
-
-
-def _first_of_group(columns: Columns) -> Floats:
-    """A return from each episode's group; baselines are taken relative to it, so that equal returns give exactly 0."""
-    anchor = np.zeros(columns.group_E.max(initial=-1) + 1)
-    anchor[columns.group_E[columns.valid_E]] = columns.return_E[columns.valid_E]
-    return anchor[columns.group_E]

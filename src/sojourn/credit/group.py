@@ -87,11 +87,17 @@ def _bucket(group: Ints, level: Level) -> Ints:
 
 def _centred(value: Floats, bucket: Ints) -> Floats:
     """Value minus its bucket's mean; taken relative to one member, so that equal values give exactly 0."""
-    anchor = np.zeros(len(value))
-    anchor[bucket] = value
-    shifted = value - anchor[bucket]
+    shifted = value - anchor(value, bucket)
     mean = np.bincount(bucket, shifted) / np.bincount(bucket)
     return shifted - mean[bucket]
+
+
+def anchor(value_N: Floats, bucket_N: Ints, chosen_N: Bools | None = None) -> Floats:
+    """One of the chosen values of each bucket, shape (N,).  Baselines are taken relative to it, so that equal values give exactly 0."""
+    chosen = np.ones(len(value_N), bool) if chosen_N is None else chosen_N
+    one = np.zeros(bucket_N.max(initial=-1) + 1)
+    one[bucket_N[chosen]] = value_N[chosen]
+    return one[bucket_N]
 
 
 def _deviation(value: Floats, bucket: Ints, unbiased: bool) -> Floats:

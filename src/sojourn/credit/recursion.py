@@ -57,18 +57,25 @@ def after_actions(columns: Columns, before_S: Floats) -> Floats:
 
 
 class _Children:
-    """Running means over the children of each row; children in invalid episodes do not count."""
+    """Running means over the children of each row; children in invalid episodes do not count.
+
+    They are taken relative to the first child, so that equal children give exactly their value.
+    """
 
     def __init__(self, columns: Columns) -> None:
         self.parent = columns.parent_S.tolist()
         self.valid = columns.valid_E[columns.episode_S].tolist()
-        self.total = [0.0] * len(self.parent)
+        self.first = [0.0] * len(self.parent)
+        self.beyond = [0.0] * len(self.parent)
         self.count = [0] * len(self.parent)
 
     def add(self, row: int, value: float) -> None:
-        if self.parent[row] >= 0 and self.valid[row]:
-            self.total[self.parent[row]] += value
-            self.count[self.parent[row]] += 1
+        above = self.parent[row]
+        if above >= 0 and self.valid[row]:
+            if self.count[above] == 0:
+                self.first[above] = value
+            self.beyond[above] += value - self.first[above]
+            self.count[above] += 1
 
     def mean(self, row: int) -> float:
-        return self.total[row] / max(self.count[row], 1)
+        return self.first[row] + self.beyond[row] / max(self.count[row], 1)

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats
-from sojourn.credit.group import Normaliser
+from sojourn.credit.group import Normaliser, anchor
 from sojourn.credit.steps import action_returns, buckets
 
 
@@ -88,21 +88,16 @@ class TreePO:
     formula: ClassVar[str] = "A_s = mean(V_s - V_a | prefixes a above s),  V_s = mean(R | leaves below s)"
 
     def __call__(self, columns: Columns) -> Floats:
-        total, count = below(columns, path_returns(columns))
+        counted, returns = counted_leaves(columns), path_returns(columns)
+        returns = returns - anchor(returns, columns.group_S, counted)
+        total, count = below(columns, returns)
         value = total / np.maximum(count, 1.0)
-        whole = _group_value(columns)
+        whole = np.bincount(columns.group_S, np.where(counted, returns, 0.0))
+        above = (whole / np.maximum(np.bincount(columns.group_S, counted), 1.0))[columns.group_S]
         gap, depth = np.zeros(len(value)), np.ones(len(value))
-        above = whole.copy()
         for row in columns.order_S.tolist():
             parent = columns.parent_S[row]
             if parent >= 0:
                 above[row], depth[row] = above[parent] + value[parent], depth[parent] + 1
             gap[row] = value[row] - above[row] / depth[row]
         return columns.spread(gap)
-
-
-def _group_value(columns: Columns) -> Floats:
-    """Mean over the leaves of each action's group, shape (S,)."""
-    counted, returns = counted_leaves(columns), path_returns(columns)
-    total = np.bincount(columns.group_S, np.where(counted, returns, 0.0))
-    return (total / np.maximum(np.bincount(columns.group_S, counted), 1.0))[columns.group_S]

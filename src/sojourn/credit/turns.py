@@ -22,7 +22,7 @@ def split_rewards(columns: Columns, turn_terms: tuple[str, ...]) -> tuple[Floats
         none = np.zeros(len(columns.span_S))
         turn = sum((columns.terms_S.get(name, none) for name in turn_terms), none)
     else:
-        turn = np.where(columns.leaf_S, 0.0, columns.reward_S)
+        turn = np.where(columns.leaf_S, 0.0, columns.earned_S)
     return turn, columns.return_E - np.bincount(columns.episode_S, turn, len(columns.final_E))
 
 

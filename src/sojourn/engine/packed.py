@@ -22,7 +22,7 @@ def packs(layer: nn.Module) -> bool:
         return False
     if layer.weight.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return layer.weight.dtype == torch.float32 and torch.backends.mkldnn.enabled
+    return layer.weight.dtype == torch.float32 and bool(torch.backends.mkldnn.enabled)
 
 
 class Packed:
