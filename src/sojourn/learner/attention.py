@@ -71,7 +71,9 @@ class TreePlan:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """See `engine.attention.Plan`."""
-        out: Tensor = _TreeAttention.apply(query, key, value, self.blocks, self._bias[window], self.group, scale)
+        out: Tensor = _TreeAttention.apply(
+            query, key, value, self.blocks, self._bias[window], self.group, scale, window is not None
+        )
         return out
 
 
@@ -104,7 +106,15 @@ class _TreeAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, cut: list[Block], bias: list[Tensor], group: int, scale: float
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        cut: list[Block],
+        bias: list[Tensor],
+        group: int,
+        scale: float,
+        windowed: bool,
     ) -> Tensor:
         heads, tokens, dim = query.shape
         grouped = query.unflatten(0, (heads // group, group))
@@ -117,13 +127,13 @@ class _TreeAttention(torch.autograd.Function):
             out[:, :, span] = part[0].unflatten(1, (group, -1))
             lse[:, :, span] = norm[0].unflatten(1, (group, -1))
         ctx.save_for_backward(query, key, value, out, lse)
-        ctx.cut, ctx.bias, ctx.group, ctx.scale = cut, bias, group, scale
+        ctx.cut, ctx.bias, ctx.group, ctx.scale, ctx.windowed = cut, bias, group, scale, windowed
         return out.flatten(0, 1).transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
-        group, scale, dim = ctx.group, ctx.scale, query.shape[-1]
+        group, scale, windowed, dim = ctx.group, ctx.scale, ctx.windowed, query.shape[-1]
         grad = grad.transpose(0, 1).unflatten(0, (-1, group))
         delta = (grad * out).sum(-1, dtype=torch.float32)
         query = _less((query * scale).unflatten(0, (-1, group)), lse)
@@ -134,13 +144,16 @@ class _TreeAttention(torch.autograd.Function):
         d_key, d_value = torch.zeros_like(out[:, 0]), torch.zeros_like(out[:, 0])
         for block, mask in zip(ctx.cut, ctx.bias, strict=True):
             span = slice(block.start, block.stop)
+            first = 0 if windowed else mask.shape[1] - (block.stop - block.start)  # what lies before is seen by all
             rows, keys, upper = query[:, :, span].flatten(1, 2), _gather(key, block), above[:, :, span].flatten(1, 2)
-            p = (rows @ keys.transpose(1, 2)).add_(mask).exp_()
+            p = rows @ keys.transpose(1, 2)
+            p[..., first:] += mask[:, first:]
+            p.exp_()
             _scatter(d_value, p.transpose(1, 2) @ upper[..., :dim], block)
             d_score = (upper @ _gather(value, block).transpose(1, 2)).mul_(p)
             d_query[:, :, span] = (d_score @ keys[..., :dim]).unflatten(1, (group, -1))
             _scatter(d_key, d_score.transpose(1, 2) @ rows[..., :dim], block)
-        return d_query.mul_(scale).flatten(0, 1), d_key, d_value, None, None, None, None
+        return d_query.mul_(scale).flatten(0, 1), d_key, d_value, None, None, None, None, None
 
 
 def _less(rows: Tensor, number: Tensor) -> Tensor:
