@@ -5,7 +5,7 @@ The head runs on the places that predict trained tokens, in chunks; the backward
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from sojourn.core import Ints
 
-CHUNK = 128
+CHUNK = 256
 """Places whose logits are held at once."""
+TILE = 16
+"""Places whose probabilities are computed at once: so many that they stay in the cache of the processor."""
 
 
 def log_probabilities(
@@ -58,8 +60,8 @@ def legal_log_probabilities(
 
 def squares(hidden: Tensor, weight: Tensor, *, temperature: float = 1.0, softcap: float | None = None) -> Tensor:
     """The sum of the squared probabilities after each row of `hidden` (U, D), (U,), float32, without gradients."""
-    logits = (_logits(rows, weight, temperature, softcap)[0] for rows in hidden.split(CHUNK))
-    return torch.cat([each.softmax(-1).square().sum(-1) for each in logits])
+    tiles = (_finished(logits, temperature, softcap)[0] for _, logits in _tiles(hidden, weight))
+    return torch.cat([each.softmax(-1).square().sum(-1) for each in tiles])
 
 
 class _Head(torch.autograd.Function):
@@ -70,56 +72,75 @@ class _Head(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, place: Tensor, target: Tensor, temperature: float, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         logp = torch.empty(len(place), dtype=torch.float32, device=hidden.device)
-        entropy = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        for rows, entries in _chunks(len(hidden), place):
-            logits, _ = _logits(hidden[rows], weight, temperature, softcap)
-            lse = logits.logsumexp(-1)
-            logp[entries] = logits[place[entries] - rows.start, target[entries]] - lse[place[entries] - rows.start]
-            entropy[rows] = lse - (logits.sub(lse[:, None]).exp_() * logits).sum(-1)
-        ctx.save_for_backward(hidden, weight, place, target)
+        entropy, lse = (torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(2))
+        for rows, logits in _tiles(hidden, weight):
+            entries = _entries(place, rows)
+            logits, _ = _finished(logits, temperature, softcap)
+            top = logits.amax(-1, keepdim=True)
+            shifted = logits.sub_(top)
+            mass = shifted.exp()
+            total = mass.sum(-1)
+            log_total = total.log()
+            logp[entries] = shifted[place[entries] - rows.start, target[entries]] - log_total[place[entries] - rows.start]
+            entropy[rows] = log_total - torch.linalg.vecdot(mass, shifted) / total
+            lse[rows] = top[:, 0] + log_total
+        ctx.save_for_backward(hidden, weight, place, target, lse)
         ctx.temperature, ctx.softcap = temperature, softcap
         return logp, entropy
 
     @staticmethod
     def backward(ctx: Any, d_logp: Tensor, d_entropy: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, place, target = ctx.saved_tensors
+        hidden, weight, place, target, lse = ctx.saved_tensors
         d_hidden = torch.empty_like(hidden)
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        for rows, entries in _chunks(len(hidden), place):
-            logits, slope = _logits(hidden[rows], weight, ctx.temperature, ctx.softcap)
-            logp = logits.log_softmax(-1)
-            p = logp.exp()
-            local = place[entries] - rows.start
-            total = torch.zeros(len(p), dtype=p.dtype, device=p.device).index_add_(0, local, d_logp[entries])
-            if d_entropy[rows].any():
-                entropy = -(p * logp).sum(-1, keepdim=True)
-                d_logits = p * (-total[:, None] - d_entropy[rows][:, None] * (logp + entropy))
-            else:
-                d_logits = p.mul_(-total[:, None])
-            d_logits.index_put_((local, target[entries]), d_logp[entries], accumulate=True)
-            if slope is not None:
-                d_logits *= slope
-            d_logits = d_logits.div_(ctx.temperature).to(weight.dtype)
-            d_hidden[rows] = d_logits @ weight
+        wanted = bool(d_entropy.any())
+        for chunk in _ranges(0, len(hidden), CHUNK):
+            d_logits = hidden[chunk] @ weight.t()
+            for rows in _ranges(chunk.start, chunk.stop, TILE):
+                entries = _entries(place, rows)
+                own = d_logits[rows.start - chunk.start : rows.stop - chunk.start]
+                logits, slope = _finished(own, ctx.temperature, ctx.softcap)
+                logp = logits.sub_(lse[rows, None])
+                p = logp.exp() if wanted else logp.exp_()
+                local = place[entries] - rows.start
+                total = p.new_zeros(len(p)).index_add_(0, local, d_logp[entries])
+                if wanted:
+                    entropy = -torch.linalg.vecdot(p, logp)
+                    p.mul_(logp.add_(entropy[:, None]).mul_(-d_entropy[rows, None]).sub_(total[:, None]))
+                else:
+                    p.mul_(-total[:, None])
+                p.index_put_((local, target[entries]), d_logp[entries], accumulate=True)
+                own.copy_(p.mul_(slope) if slope is not None else p)
+            d_logits.div_(ctx.temperature)
+            d_hidden[chunk] = d_logits @ weight
             if d_weight is not None:
-                d_weight.addmm_(d_logits.t(), hidden[rows])
+                d_weight.addmm_(d_logits.t(), hidden[chunk])
         return d_hidden, d_weight, None, None, None, None
 
 
-def _chunks(places: int, place: Tensor) -> list[tuple[slice, slice]]:
-    """Ranges of places and the matching ranges of the sorted entries."""
-    edges = torch.arange(0, places + CHUNK, CHUNK, device=place.device).clamp_(max=places)
-    cuts = torch.searchsorted(place, edges).tolist()
-    bounds = edges.tolist()
-    return [(slice(a, b), slice(i, j)) for a, b, i, j in zip(bounds, bounds[1:], cuts, cuts[1:], strict=False) if b > a]
+def _ranges(start: int, stop: int, size: int) -> Iterator[slice]:
+    return (slice(at, min(at + size, stop)) for at in range(start, stop, size))
 
 
-def _logits(hidden: Tensor, weight: Tensor, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor | None]:
-    """Logits in float32 and, with soft-capping, the slope of the cap."""
-    logits = (hidden @ weight.t()).float()
-    slope = None
+def _tiles(hidden: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Ranges of places, and their logits as the product gives them."""
+    for chunk in _ranges(0, len(hidden), CHUNK):
+        logits = hidden[chunk] @ weight.t()
+        for rows in _ranges(chunk.start, chunk.stop, TILE):
+            yield rows, logits[rows.start - chunk.start : rows.stop - chunk.start]
+
+
+def _entries(place: Tensor, rows: slice) -> slice:
+    """Of entries that are sorted by place, those of some places."""
+    first, last = torch.searchsorted(place, torch.tensor([rows.start, rows.stop], device=place.device)).tolist()
+    return slice(first, last)
+
+
+def _finished(logits: Tensor, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor | None]:
+    """Logits in float32, in place where they are that already, and with soft-capping the slope of the cap."""
+    logits, slope = logits.float(), None
     if softcap:
         logits = logits.div_(softcap).tanh_()
         slope = 1 - logits.square()
-        logits = logits * softcap
+        logits.mul_(softcap)
     return logits.div_(temperature) if temperature != 1 else logits, slope
