@@ -12,9 +12,9 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from sojourn.bench.decode_peers import Peer, decode_peers
 from sojourn.bench.limit import bare_products, cache_reads
 from sojourn.bench.measure import Result, Side, Spread, alternate
-from sojourn.bench.ours import Endless, prompt, sample
+from sojourn.bench.ours import Endless, prompt, sample, smollm2
 from sojourn.core import Ints
-from sojourn.models import load
+from sojourn.training.setup import precision
 
 PAGE = 32
 """Tokens in a page of the paged cache of `transformers`."""
@@ -25,28 +25,35 @@ def decode(quick: bool) -> Result:
     result = Result("decode")
     few, many, turns = (2, 14, 3) if quick else (2, 34, 5)
     peers, result.skipped = decode_peers()
-    for length in (64,) if quick else (64, 512):
-        for rows in (16, 64) if quick else (1, 16, 64, 128):
-            seconds = _steps(rows, length, few, many, turns, peers)
-            limit, ours = seconds["limit"].median, seconds["sojourn"].median
-            line: dict[str, Any] = {"batch": rows, "prompt": length}
-            line |= {f"{name} (tokens/s)": each.rate(rows) for name, each in seconds.items()}
-            line |= {"of limit": limit / ours}
-            line |= {f"vs {name}": seconds[name].median / ours for name in seconds if name not in ("sojourn", "limit")}
-            result.rows.append(line)
-            if length == 64:
-                result.ratios[f"decode_of_limit_b{rows}"] = line["of limit"]
-                for name, peer in (("transformers", "hf"), ("continuous", "hf_continuous"), *((n, n) for n in peers)):
-                    result.ratios[f"decode_vs_{peer}_b{rows}"] = line[f"vs {name}"]
+    shapes = [("float32", rows, 64) for rows in (16, 64)]
+    if not quick:
+        shapes = [("float32", rows, length) for length in (64, 512) for rows in (1, 16, 64, 128)]
+    if precision("auto") == torch.bfloat16:  # the peers' weights are in float32
+        shapes += [("bfloat16", rows, 64) for rows in ((64,) if quick else (1, 16, 64, 128))]
+    for dtype, rows, length in shapes:
+        seconds = _steps(dtype, rows, length, few, many, turns, peers if dtype == "float32" else {})
+        limit, ours = seconds["limit"].median, seconds["sojourn"].median
+        others = ["transformers", "continuous", *peers]
+        against = {name: seconds[name].median / ours for name in others if name in seconds}
+        line: dict[str, Any] = {"precision": dtype, "batch": rows, "prompt": length}
+        for name in ("sojourn", "limit", *others):
+            line[f"{name} (tokens/s)"] = seconds[name].rate(rows) if name in seconds else "-"
+        result.rows.append(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
+        if length == 64:
+            which = f"b{rows}" if dtype == "float32" else f"b{rows}_{dtype}"
+            result.ratios[f"decode_of_limit_{which}"] = limit / ours
+            for name, ratio in against.items():
+                peer = {"transformers": "hf", "continuous": "hf_continuous"}.get(name, name)
+                result.ratios[f"decode_vs_{peer}_{which}"] = ratio
     result.notes.append(
         "continuous: transformers' continuous batching; limit: bare matrix products and one read of all keys and values"
     )
     return result
 
 
-def _steps(rows: int, length: int, few: int, many: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
+def _steps(dtype: str, rows: int, length: int, few: int, many: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
     """Seconds of one step of each side, all sides in turn."""
-    ours, theirs, paged = (load("smollm2-135m") for _ in range(3))
+    ours, theirs, paged = (smollm2(dtype) for _ in range(3))
     engine = Endless(ours.model, ours.tokenizer, max_batch=rows, max_context=length + many + 2)
     prompts = [prompt(ours.tokenizer, length, number) for number in range(rows)]
     decoders: dict[str, Peer] = {

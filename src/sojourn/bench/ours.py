@@ -17,12 +17,13 @@ from sojourn.credit import columns, dr_grpo
 from sojourn.engine import SamplingParams
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Learner, OptimizerConfig
-from sojourn.models import LoadedModel
+from sojourn.models import LoadedModel, load
 from sojourn.objectives import PolicyGradient
 from sojourn.policy import Limits, Policy
 from sojourn.rendering import ChatRenderer
 from sojourn.rendering.protocols import PlainText
 from sojourn.training import Rollout
+from sojourn.training.setup import precision
 
 TEXT = (
     "The river runs down from the hills through two old towns and a wide green valley before it meets the sea. "
@@ -36,6 +37,13 @@ class Endless(LocalEngine):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._ends = frozenset()
+
+
+def smollm2(dtype: str = "auto") -> LoadedModel:
+    """A SmolLM2-135M of its own; auto is the precision that this machine trains in."""
+    loaded = load("smollm2-135m")
+    loaded.model.to(dtype=precision(dtype))  # type: ignore[arg-type, call-arg, unused-ignore]
+    return loaded
 
 
 def prompt(tokenizer: PreTrainedTokenizerBase, length: int, number: int) -> Ints:

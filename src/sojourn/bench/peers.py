@@ -7,39 +7,40 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from sojourn.bench.measure import Result, Side, alternate
-from sojourn.bench.ours import Loop, Shape
-from sojourn.models import load
+from sojourn.bench.ours import Loop, Shape, smollm2
 
 if TYPE_CHECKING:
     from sojourn.bench.trl import TrlLoop
 
 
-def trl_loop(shape: Shape) -> tuple[TrlLoop | None, str]:
+PRECISIONS = ("float32", "bfloat16")
+"""Those that TRL is tried in; its better one counts."""
+
+
+def trl_loop(shape: Shape, dtype: str) -> TrlLoop:
     """TRL's loop over episodes of this shape."""
-    if find_spec("trl") is None:
-        return None, "not installed (pip install trl==1.16.0)"
     from sojourn.bench.trl import TrlLoop
 
-    loaded = load("smollm2-135m")
-    loop = TrlLoop(
+    loaded = smollm2(dtype)
+    return TrlLoop(
         loaded.model,
         loaded.tokenizer,
         **asdict(shape),
         micro_batch=min(8, shape.prompts * shape.group),
     )
-    return loop, ""
 
 
 def beside_trl(result: Result, loop: Loop, what: Literal["rollout", "step"], quick: bool) -> dict[str, Any]:
-    """Seconds of our loop and of TRL's, or the reason why there are none of it."""
+    """Seconds of our loop, and of TRL's in each precision, or the reason why there are none of it."""
     sides: dict[str, Side] = {"sojourn": getattr(loop, what)}
-    theirs, reason = trl_loop(loop.shape)
-    if theirs is None:
-        result.skipped["trl"] = reason
+    if find_spec("trl") is None:
+        result.skipped["trl"] = "not installed (pip install trl==1.16.0)"
     else:
-        sides["trl"] = getattr(theirs, what)
-    taken = alternate(sides, 1 if quick else 3, warm_up=0 if quick else 1)
+        sides |= {f"trl {dtype}": getattr(trl_loop(loop.shape, dtype), what) for dtype in PRECISIONS}
+    taken = alternate(sides, 1 if quick else 3)
     line: dict[str, Any] = {f"{name} (s)": seconds for name, seconds in taken.items()}
-    if theirs is not None:
-        line["trl / sojourn"] = taken["trl"].median / taken["sojourn"].median
+    if len(taken) > 1:
+        line["trl / sojourn"] = (
+            min(seconds.median for name, seconds in taken.items() if name != "sojourn") / taken["sojourn"].median
+        )
     return line

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sojourn.bench.measure import Result, linear_fit
-from sojourn.bench.ours import Loop, Shape
+from sojourn.bench.ours import Loop, Shape, smollm2
 from sojourn.bench.peers import beside_trl
-from sojourn.models import load
 
 
 def rollout(quick: bool) -> Result:
@@ -30,7 +29,7 @@ def rollout(quick: bool) -> Result:
 
 
 def _compare(result: Result, shape: Shape, quick: bool) -> None:
-    loop = Loop(load("smollm2-135m"), shape)
+    loop = Loop(smollm2(), shape)
     seconds = beside_trl(result, loop, "rollout", quick)
     if "trl / sojourn" in seconds:
         result.ratios[f"rollout_vs_trl_turns{shape.turns}_group{shape.group}"] = seconds["trl / sojourn"]
@@ -42,7 +41,7 @@ def _compare(result: Result, shape: Shape, quick: bool) -> None:
 def _fit(result: Result, rows: int) -> None:
     """How cost grows with turns."""
     chosen = result.rows[:rows]
-    for side in ("sojourn (s)", "trl (s)"):
+    for side in ("sojourn (s)", "trl float32 (s)", "trl bfloat16 (s)"):
         if side in chosen[0]:
             start, slope, explained = linear_fit([row["turns"] for row in chosen], [row[side].median for row in chosen])
             result.notes.append(f"{side}: {start:.2f} + {slope:.2f} a turn, R^2 = {explained:.3f}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sojourn.bench.measure import Result, alternate, linear_fit, peak_mib
-from sojourn.bench.ours import Loop, Shape
-from sojourn.models import load
+from sojourn.bench.ours import Loop, Shape, smollm2
 
 
 def scale(quick: bool) -> Result:
@@ -19,7 +18,7 @@ def scale(quick: bool) -> Result:
         "context": [replace(base, prompt_tokens=n) for n in ((128, 1024) if quick else (128, 512, 1024, 2048))],
         "width": [replace(base, group=n) for n in ((4, 16) if quick else (4, 8, 16, 32))],
     }
-    loaded = load("smollm2-135m")
+    loaded = smollm2()
     for axis, shapes in axes.items():
         for shape in shapes:
             loop = Loop(loaded, shape)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from sojourn.bench.measure import Result, Side, alternate
+from sojourn.bench.ours import smollm2
 from sojourn.core import ROOT, Episode, EpisodeGroup, Kind, Span, Task, TrajectoryTree
 from sojourn.credit import columns, dr_grpo
 from sojourn.learner import Learner, OptimizerConfig
-from sojourn.models import load
 from sojourn.objectives import PolicyGradient
 
 
@@ -24,7 +24,7 @@ def update(quick: bool) -> Result:
         group = episodes(share, 8, 192 if quick else 768)
         table = columns([group])
         advantage_T = dr_grpo()(table)
-        learner, plain = Learner(load("smollm2-135m").model, OptimizerConfig(learning_rate=0.0)), load("smollm2-135m").model
+        learner, plain = Learner(smollm2().model, OptimizerConfig(learning_rate=0.0)), smollm2().model
         unique = len(learner.cut([group], table, np.ones(len(table.row_T), bool))[0].batch)
 
         sides: dict[str, Side] = {
