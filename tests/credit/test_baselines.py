@@ -144,8 +144,9 @@ def test_pass_k_reads_success_and_skips_what_broke() -> None:
     c = columns([group(scripts)])
     positive, negative = pass_k_advantages(3, 2, 2)
     assert PassK(k=2)(c) == pytest.approx([positive, positive, negative, negative, 0])
+    assert not PassK(k=4)(c).any(), "three are left of a group: there is no pass@4"
     with pytest.raises(ValueError, match="pass@4 needs at least 4 episodes in a group, found 3"):
-        PassK(k=4)(c)
+        pass_k_advantages(3, 1, 4)
 
 
 def test_pass_k_without_a_signal_is_exactly_zero() -> None:

@@ -27,7 +27,7 @@ def test_a_reward_on_an_observation_goes_to_the_action_that_caused_it() -> None:
     on_world = columns([group([Script([Turn(reward=0.5, on_observation=True), Turn(reward={"a": 1.0}, on_observation=True)])])])
     assert on_world.reward_S.tolist() == on_action.reward_S.tolist() == [0.5, 1.0]
     assert on_world.terms_E["a"].tolist() == on_action.terms_E["a"].tolist() == [1.0]
-    assert on_world.terms_S["a"].tolist() == [0.0, 1.0]
+    np.testing.assert_array_equal(on_world.terms_S["a"], [np.nan, 1.0])
 
 
 def test_a_reward_that_no_action_caused_is_refused() -> None:
@@ -113,10 +113,11 @@ def test_a_demonstration_has_log_probability_zero_and_keeps_its_reward() -> None
     assert c.reward_S.tolist() == [0.5, 0.0]
 
 
-def test_a_term_that_was_not_paid_is_0_and_values_are_there_if_every_action_has_one() -> None:
+def test_an_episode_has_0_of_a_term_that_it_was_not_paid_and_values_are_there_if_every_action_has_one() -> None:
     valued = group([Script([Turn(reward={"a": 2.0})]), Script([Turn()])])
     c = columns([valued])
-    assert c.terms_E["a"].tolist() == c.terms_S["a"].tolist() == [2.0, 0.0]
+    assert c.terms_E["a"].tolist() == [2.0, 0.0]
+    np.testing.assert_array_equal(c.terms_S["a"], [2.0, np.nan])
     assert c.value_S is None
     first, second = (episode.actions[0] for episode in valued.episodes)
     valued.tree[first].value = 0.5

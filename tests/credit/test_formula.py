@@ -15,9 +15,10 @@ COMPOSED = {
     "Sum": "A_t = 1 A^1 + 0.5 A^2",
     "Then": "A = alpha (R",
     "KlInReward": "r_t <- r_t - beta l_t",
+    "InformationGain": "r_s <- r_s + I_s",
 }
 PARTS = {"Sum": {"parts": (GPG(), MaxRL()), "weights": (1.0, 0.5)}, "Then": {"credit": GPG(), "transforms": (Bounded(),)}}
-PARTS["KlInReward"] = {"credit": GPG()}
+PARTS["KlInReward"] = PARTS["InformationGain"] = {"credit": GPG()}
 OTHERS = ("Columns", "Normaliser", "Band", "Overlong", "ResampleOnCorrect", "TopVariance", "Valid", "ZeroSignal")
 NAMES = [name for name in credit.__all__ if is_dataclass(getattr(credit, name)) and name[0].isupper() and name not in OTHERS]
 

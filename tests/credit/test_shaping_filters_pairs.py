@@ -7,6 +7,7 @@ from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.core import StopReason
 from sojourn.credit import (
     Band,
+    Columns,
     Overlong,
     Replay,
     ResampleOnCorrect,
@@ -106,6 +107,18 @@ def test_resampling_keeps_clean_successes_and_random_failures() -> None:
     assert any(ResampleOnCorrect(keep=4, seed=s)(c).tolist() != kept.tolist() for s in range(5))
 
 
+@pytest.mark.parametrize(
+    ("wins", "losses", "kept_wins"),
+    [(24, 8, 12), (8, 24, 4), (16, 16, 8), (31, 1, 15), (1, 31, 1), (30, 2, 14), (3, 29, 2), (32, 0, 16), (0, 32, 0), (4, 4, 4)],
+)
+def test_resampling_keeps_the_proportion_and_two_of_each_class(wins: int, losses: int, kept_wins: int) -> None:
+    """round(16 * class / group) of each, but at least 2 if there are; a small group is kept whole."""
+    c = columns([group([Script([Turn()], success=i < wins) for i in range(wins + losses)])])
+    kept = ResampleOnCorrect(keep=16)(c)
+    assert kept[:wins].sum() == kept_wins
+    assert kept.sum() == min(16, wins + losses)
+
+
 def test_resampling_fills_up_from_the_other_side() -> None:
     few_wins = columns([group([Script([Turn()], success=i == 0) for i in range(8)])])
     assert ResampleOnCorrect(keep=4)(few_wins).sum() == 4 and ResampleOnCorrect(keep=4)(few_wins)[0]
@@ -115,10 +128,30 @@ def test_resampling_fills_up_from_the_other_side() -> None:
 
 def test_every_dropped_episode_has_one_reason() -> None:
     c = columns([*scored([1, 1], [1, 0]), group([Script([Turn()], failed=True), Script([Turn()])], key="z")])
-    kept, dropped = keep([Valid(), ZeroSignal()], c)
-    assert kept.tolist() == [False, False, True, True, False, False]
+    counted, trained, dropped = keep([Valid(), ZeroSignal()], c)
+    assert counted.tolist() == trained.tolist() == [False, False, True, True, False, False]
     assert dropped == {"Valid": 1, "ZeroSignal": 3}
-    assert kept.sum() + sum(dropped.values()) == 6
+    assert trained.sum() + sum(dropped.values()) == 6
+
+
+def test_a_filter_judges_what_those_before_it_kept() -> None:
+    """Of four episodes the two successes are kept, so that no signal is left."""
+
+    def successes(c: Columns) -> np.ndarray:
+        return c.success_E
+
+    c = columns(scored([1.0, 1.0, 0.0, 0.0]))
+    assert keep([ZeroSignal()], c)[1].all()
+    assert not keep([successes, ZeroSignal()], c)[1].any()
+
+
+def test_a_cut_episode_is_not_trained_and_still_compared_with() -> None:
+    cut = Script([Turn()], stop=StopReason.TOKEN_LIMIT)
+    c = columns([group([cut, Script([Turn()], final=1.0)]), group([cut, Script([Turn()])], key="flat")])
+    counted, trained, dropped = keep([Overlong(), ZeroSignal()], c)
+    assert counted.tolist() == [True, True, False, False]
+    assert trained.tolist() == [False, True, False, False]
+    assert dropped == {"Overlong": 2, "ZeroSignal": 1}
 
 
 def test_pairs_match_the_best_with_the_worst() -> None:

@@ -12,6 +12,7 @@ from sojourn.credit import (
     Bounded,
     Distillation,
     EntropyBonus,
+    InformationGain,
     KlInReward,
     Normaliser,
     PositiveOnly,
@@ -49,12 +50,43 @@ def test_mt_grpo_takes_what_single_tokens_earn_for_their_turns() -> None:
 
 
 def test_mt_grpo_tells_turn_rewards_by_name() -> None:
-    scripts = [Script([Turn(1, reward={"tool": 2.0, "style": 4.0}), Turn(1, reward={"tool": 50.0})], final=f) for f in (1.0, 0.0)]
-    scripts[1] = Script([Turn(1), Turn(1)])
-    c = columns([group(scripts)])
-    outcome, tool = 5 / 2, 2 / 2
+    """The last action's own term belongs to the outcome: 1 + 4 + 50 against 0."""
+    paid = Script([Turn(1, reward={"tool": 2.0, "style": 4.0}), Turn(1, reward={"tool": 50.0})], final=1.0)
+    c = columns([group([paid, Script([Turn(1, reward={"tool": 0.0}), Turn(1)])])])
+    outcome, tool = 55 / 2, 2 / 2
     assert MTGRPO(normaliser=PLAIN, turn_terms=("tool",))(c).tolist() == [outcome + tool, outcome, -outcome - tool, -outcome]
-    assert MTGRPO(normaliser=PLAIN, turn_terms=("nothing",))(c).tolist() == [57 / 2, 57 / 2, -57 / 2, -57 / 2]
+
+
+@pytest.mark.parametrize("credit", [MTGRPO, ProcessRewards])
+def test_a_turn_term_that_nobody_was_paid_is_refused(credit: type) -> None:
+    c = columns([group([Script([Turn(1, reward={"tool": 2.0}), Turn(1)], final=1.0), Script([Turn(), Turn()])])])
+    with pytest.raises(ValueError, match=r"turn_terms names 'tol', but no action was paid such a term \(paid: final, tool\)"):
+        credit(turn_terms=("tool", "tol"))(c)
+    with pytest.raises(ValueError, match="turn_terms names 'final'"):
+        credit(turn_terms=("final",))(c)
+    answers = columns([group([Script([Turn()], final=1.0), Script([Turn()])])])
+    assert credit(turn_terms=("tool",), normaliser=PLAIN)(answers).tolist() == [0.5, -0.5], "no turn, nothing to pay"
+
+
+def test_an_action_without_the_term_is_in_no_turn_statistics() -> None:
+    scripts = [Script([Turn(1, reward={"p": p}), Turn(1)]) for p in (3.0, 1.0)]
+    silent = [Script([Turn(1), Turn(1)]) for _ in range(5)]
+    c = columns([group([*scripts, *silent])])
+    outcome_free = ProcessRewards(turn_terms=("p",), normaliser=PLAIN)(c)
+    assert outcome_free.tolist() == [1.0, 0.0, -1.0, 0.0] + 10 * [0.0]
+    assert MTGRPO(turn_terms=("p",), normaliser=PLAIN)(c).tolist() == outcome_free.tolist()
+
+
+def test_information_is_what_an_action_added_to_the_right_answer() -> None:
+    """Log-probabilities -4, -1, -2 and -3, -3 before the actions: gains 3, -1 and 0; the last actions have none."""
+    c = columns([group([Script([Turn(), Turn(), Turn()], final=1.0), Script([Turn(), Turn()])])])
+    c = replace(c, answer_S=np.array([-4.0, -1.0, -2.0, -3.0, -3.0]))
+    gain, mean = np.array([3.0, -1.0, 0.0]), 2 / 3
+    first, second, other = gain - mean
+    igpo = InformationGain(credit=ProcessRewards(turn_terms=("information",), normaliser=PLAIN))
+    assert igpo(c) == pytest.approx([first + second + 0.5, second + 0.5, 0.5, other - 0.5, -0.5])
+    with pytest.raises(ValueError, match="answer_S"):
+        igpo(replace(c, answer_S=None))
 
 
 def test_mt_grpo_compares_turn_rewards_at_the_same_turn_of_valid_episodes() -> None:

@@ -81,3 +81,23 @@ def test_a_saved_state_goes_on_to_the_bit(dtype: torch.dtype) -> None:
     resumed.load_state_dict(state)
     descend(other, resumed, gradients(6)[3:])
     assert torch.equal(model.weight, other.weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_gradient_that_is_no_number_moves_nothing_and_names_the_step(number: float, dtype: torch.dtype) -> None:
+    model = layer(dtype)
+    optimizer = AdamW(model, OptimizerConfig())
+    descend(model, optimizer, gradients(2))
+    before, state = model.weight.detach().clone(), copy.deepcopy(optimizer.state_dict())
+    model.weight.grad = torch.ones(8, 8, dtype=dtype).index_fill(0, torch.tensor([3]), number)
+    with pytest.raises(FloatingPointError, match=r"optimizer step 3: the norm of the gradient is (nan|inf)"):
+        optimizer.step()
+    assert torch.equal(model.weight, before)
+    twin, other = layer(dtype), copy.deepcopy(state)
+    fresh = AdamW(twin, OptimizerConfig())
+    fresh.load_state_dict(other)
+    twin.weight.data.copy_(before)
+    descend(model, optimizer, gradients(1))
+    descend(twin, fresh, gradients(1))
+    assert torch.equal(model.weight, twin.weight), "it goes on as if nothing had been"

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from helpers import ARCHITECTURES, engine_for, prompt, sample_all, small
 
-from sojourn.core import ROOT, Episode, EpisodeGroup, Kind, Span, Task, TrajectoryTree
+from sojourn.core import ROOT, Episode, EpisodeGroup, Kind, Span, Task, TrajectoryTree, user
 from sojourn.credit import columns, dr_grpo
 from sojourn.engine import SamplingParams
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Learner, OptimizerConfig
 from sojourn.models import LoadedModel
 from sojourn.objectives import PolicyGradient
+from sojourn.policy import Policy
+from sojourn.rendering import ChatRenderer
+from sojourn.rendering.protocols import PlainText
 from sojourn.training.setup import add_adapters
 
 
@@ -102,3 +108,20 @@ def test_bfloat16_trains_through_its_masters() -> None:
     before = [float(e.tree[e.actions[0]].logprobs.sum()) for e in group.episodes]
     after = score(engine, group)
     assert after[1] - before[1] > 0 > after[0] - before[0]
+
+
+@pytest.mark.parametrize("how", [{"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.05}])
+def test_what_was_sampled_from_some_of_the_tokens_is_not_trained(how: dict[str, float]) -> None:
+    loaded = small()
+    whole, protocol = SamplingParams(max_tokens=4), PlainText()
+    policy = Policy("actor", engine_for(loaded), ChatRenderer(loaded.tokenizer, protocol), protocol, whole)
+    group = EpisodeGroup("g", Task("g"), TrajectoryTree())
+    start = group.tree.new_context([user("Say.")], renderer=policy.renderer)
+    learner = Learner(loaded.model, OptimizerConfig())
+    for number, params in enumerate((whole, whole, replace(whole, **how))):
+        child, _ = asyncio.run(replace(policy, sampling=params).act(start, seed=number))
+        group.episodes.append(Episode(f"g/{number}", group.task, group.tree, [child.span], reward={"r": float(number)}))
+        if params is whole:
+            learn(learner, group)
+    with pytest.raises(ValueError, match=r"top_k, top_p or min_p, whose distribution the learner does not score"):
+        learn(learner, group)

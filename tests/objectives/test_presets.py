@@ -8,8 +8,19 @@ import torch
 
 from sojourn.conformance.batches import batch
 from sojourn.conformance.synthetic import Script, Turn, group
-from sojourn.credit import LEGEND, Gae, KlInReward, VTrace, columns, grpo
-from sojourn.objectives import Importance, Kl, PolicyGradient, Reference, Unclipped, ValueLoss
+from sojourn.credit import LEGEND, Band, Columns, Gae, KlInReward, Then, VTrace, Whiten, columns, grpo
+from sojourn.objectives import (
+    Clip,
+    Importance,
+    Kl,
+    Mix,
+    PolicyGradient,
+    Reference,
+    Supervised,
+    TopEntropy,
+    Unclipped,
+    ValueLoss,
+)
 from sojourn.objectives.presets import PRESETS, Preset, check, explain, preset, table
 from sojourn.objectives.presets.explain import field_words
 
@@ -23,9 +34,17 @@ def example() -> object:
     c = columns([group(scripts, key=key) for key in ("g", "h")])
     draw = np.random.default_rng(0)
     tokens, rows, episodes = int(c.length_S.sum()), len(c.span_S), len(c.final_E)
-    names = ("policy_logp_T", "ref_logp_T", "entropy_T", "value_T")
+    names = ("policy_logp_T", "ref_logp_T", "value_T")
     per_token = {name: draw.normal(size=tokens) * 0.1 for name in names} | {"square_T": np.exp(2 * c.logp_T)}
-    return replace(c, **per_token, value_S=draw.normal(size=rows), after_S=np.zeros(rows), baseline_E=np.zeros(episodes))  # type: ignore[arg-type]
+    per_token["entropy_T"] = draw.random(tokens)
+    return replace(
+        c,
+        **per_token,
+        value_S=draw.normal(size=rows),
+        answer_S=draw.normal(size=rows),
+        after_S=np.zeros(rows),
+        baseline_E=np.zeros(episodes),
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -40,6 +59,18 @@ def test_every_preset_turns_rewards_into_a_gradient(name: str) -> None:
     (gradient,) = torch.autograd.grad(loss, inputs.logp)
     assert torch.isfinite(gradient).all() and gradient.abs().max() > 0
     assert all(np.isfinite(value) for value in metrics.values())
+
+
+@pytest.mark.parametrize("name", [name for name, each in PRESETS.items() if each.credit is not None])
+def test_groups_of_which_nothing_is_left_get_nothing(name: str) -> None:
+    """A filter dropped one group, or both: no credit raises."""
+    credit, c = preset(name).credit, example()
+    assert credit is not None and isinstance(c, Columns)
+    nobody = replace(c, valid_E=np.zeros_like(c.valid_E))
+    assert credit(nobody).tolist() == [0.0] * len(c.row_T)
+    one = replace(c, valid_E=c.group_E == 0)
+    mine = (c.group_S == 0)[c.row_T]
+    assert np.isfinite(credit(one)).all() and not credit(one)[~mine].any()
 
 
 def test_there_are_many_and_each_names_its_paper() -> None:
@@ -74,6 +105,15 @@ GROUPED = PolicyGradient()
             },
             "applies it twice",
         ),
+        (
+            {
+                "credit": Then(credit=VTrace(), transforms=(Whiten(),)),
+                "objective": Mix(parts=(PolicyGradient(), Supervised()), weights=(1.0, 0.1)),
+                "critic": ValueLoss(),
+            },
+            "applies it twice",
+        ),
+        ({"credit": grpo(), "objective": Mix(parts=(PolicyGradient(kl=Kl()),), weights=(1.0,))}, "Kl needs a reference policy"),
     ],
 )
 def test_contradictions_are_refused_with_the_reason(parts: dict, reason: str) -> None:
@@ -85,13 +125,41 @@ def test_contradictions_are_refused_with_the_reason(parts: dict, reason: str) ->
 def test_groups_too_small_for_the_baseline_are_refused() -> None:
     for name in ("grpo", "gigpo", "arpo", "reinforce_pp_baseline", "lite_ppo", "opo", "gpg", "passk_best"):
         with pytest.raises(ValueError, match="a group of one has no baseline"):
-            check(preset(name), group_size=1)
-        check(preset(name), group_size=2)
-    check(preset("reinforce"), group_size=1)
-    check(preset("ppo"), group_size=1)
+            check(preset(name), "mine", group_size=1)
+        check(preset(name), "mine", group_size=2)
+    check(preset("reinforce"), "mine", group_size=1)
+    check(preset("ppo"), "mine", group_size=1)
     with pytest.raises(ValueError, match="pass@4 with groups of 3"):
-        check(preset("passk"), group_size=3)
-    check(preset("passk"), group_size=4)
+        check(preset("passk"), "mine", group_size=3)
+    check(preset("passk"), "mine", group_size=4)
+    with pytest.raises(ValueError, match="a group of one has no pair"):
+        check(preset("dpo"), "mine", group_size=1)
+    check(preset("step_reinforce"), "mine", group_size=1)
+
+
+def test_a_band_that_no_group_can_reach_is_refused() -> None:
+    """Of 2 episodes 0, 1 or 2 are right: 0, 0.5 or 1.  Of 3 it may be a third."""
+    narrow = replace(preset("r_zero"), filters=(Band(low=0.3, high=0.4),))
+    with pytest.raises(ValueError, match=r"mine: no group of 2 has a share of successes in the band 0\.3 to 0\.4"):
+        check(narrow, "mine", group_size=2)
+    check(narrow, "mine", group_size=3)
+
+
+@pytest.mark.parametrize(
+    ("part", "numbers", "reason"),
+    [
+        (Clip, {"high": -0.5}, r"Clip\(high=-0\.5\): must lie at or above 0"),
+        (Clip, {"low": float("nan")}, r"Clip\(low=nan\)"),
+        (TopEntropy, {"share": 20}, "between 0 and 1"),
+        (Kl, {"coefficient": -1.0}, "at or above 0"),
+        (Gae, {"gamma": 1.1}, "between 0 and 1"),
+        (ValueLoss, {"clip": -0.1}, "at or above 0"),
+        (Reference, {"kind": "reset"}, "how many updates lie between renewals"),
+    ],
+)
+def test_numbers_without_sense_are_refused_where_they_are_written(part: type, numbers: dict, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        part(**numbers)
 
 
 def test_explanations_show_formula_parts_constants_and_knobs() -> None:

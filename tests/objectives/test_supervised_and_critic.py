@@ -11,14 +11,14 @@ from sojourn.objectives import (
     AdvantageWeighted,
     Aggregation,
     CriticInputs,
+    EntropyTarget,
+    KlTarget,
     Mix,
     PolicyGradient,
     Reference,
     Supervised,
     Unclipped,
     ValueLoss,
-    next_entropy_coefficient,
-    next_kl_coefficient,
 )
 
 F64 = torch.float64
@@ -105,21 +105,21 @@ def test_the_policy_waits_for_the_critic() -> None:
 
 
 def test_the_kl_coefficient_follows_its_target_within_bounds() -> None:
-    move = {"target": 6.0, "samples": 100, "horizon": 1000}
-    assert next_kl_coefficient(0.1, 6.6, **move) == pytest.approx(0.1 * 1.01)  # type: ignore[arg-type]
-    assert next_kl_coefficient(0.1, 600.0, **move) == pytest.approx(0.1 * 1.02)  # type: ignore[arg-type]
-    assert next_kl_coefficient(0.1, 0.0, **move) == pytest.approx(0.1 * 0.98)  # type: ignore[arg-type]
+    target = KlTarget(nats=6.0, horizon=1000)
+    found = [target.next(0.1, kl, samples=100) for kl in (6.6, 600.0, 0.0)]
+    assert found == pytest.approx([0.1 * 1.01, 0.1 * 1.02, 0.1 * 0.98])
 
 
 def test_the_entropy_coefficient_follows_its_target_and_stays_positive() -> None:
-    assert next_entropy_coefficient(0.01, 0.1, target=0.2) == pytest.approx(0.015)
-    assert next_entropy_coefficient(0.01, 0.2, target=0.2) == pytest.approx(0.005)
-    assert next_entropy_coefficient(0.001, 0.3, target=0.2) == 0.0
+    target = EntropyTarget(nats=0.2)
+    assert [target.next(0.01, entropy) for entropy in (0.1, 0.2)] == pytest.approx([0.015, 0.005])
+    assert target.next(0.001, 0.3) == 0.0
+    assert [target.applied(0.01, entropy) for entropy in (0.1, 0.2, 0.3)] == [0.01, 0.01, 0.0]
 
 
 def test_references_are_renewed_when_due() -> None:
     assert [Reference(kind="reset", every=3).due(k) for k in range(1, 7)] == [False, False, True, False, False, True]
-    assert not Reference(kind="frozen", every=1).due(1) and not Reference(kind="average").due(1)
+    assert not Reference(kind="frozen", every=1).due(1) and Reference(kind="average", every=1).due(1)
     old, new = [torch.tensor([0.0, 2.0])], [torch.tensor([1.0, 1.0], requires_grad=True)]
     Reference(kind="average", every=1, rate=0.25).renew(old, new)
     assert old[0].tolist() == [0.25, 1.75] and not old[0].requires_grad

@@ -16,7 +16,7 @@ from small_run import config, experiment
 from sojourn.agents import markov, react
 from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.core import Action, Environment, Observation, StopReason, Task, Transition
-from sojourn.credit import Columns, columns
+from sojourn.credit import Columns, Then, VTrace, Whiten, columns, value_targets
 from sojourn.learner import Critic, Learner, OptimizerConfig
 from sojourn.objectives import ValueLoss
 from sojourn.objectives.presets import PRESETS
@@ -27,6 +27,8 @@ from sojourn.training import Trainer, algorithm, train
 LACKS = {
     "sft": "imitates all that it is shown",
     "dft": "imitates all that it is shown",
+    "distillation": "needs a teacher",
+    "igpo": "the right answer is, but the task does not know it",
     "vine_ppo": "`snapshot` and `restore`",
     "tree_rpo": r"must lie in \[0, 1\]",
 }
@@ -99,10 +101,50 @@ def test_the_greedy_episode_is_remax_s_baseline(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("turn_ppo", (1.0, 0.99)), ("ppo", (1.0, 1.0)), ("ragen", (1.0, 0.95)), ("grpo", (1.0, 1.0))]
+    ("name", "expected"),
+    [("turn_ppo", [0.99, 0.99, 1, 1]), ("ppo_plain", [1, 1, 1, 1]), ("ragen", [0.95, 0.95, 1, 1]), ("grpo", [1, 1, 1, 1])],
 )
-def test_the_critic_discounts_as_the_credit_does(name: str, expected: tuple[float, float]) -> None:
-    assert algorithm.discounts(PRESETS[name].credit or algorithm.no_credit) == expected
+def test_the_critic_discounts_as_the_credit_does(name: str, expected: list[float]) -> None:
+    """Two actions of two tokens, paid 1 at the end."""
+    table = replace(columns([group([Script([Turn(2), Turn(2)], final=1.0)])]), value_T=np.array([0.3, -0.2, 0.7, 0.1]))
+    np.testing.assert_allclose(algorithm.targets(PRESETS[name].credit or algorithm.no_credit, table), expected)
+
+
+def test_the_critic_s_targets_hold_the_penalties_that_the_credit_subtracts() -> None:
+    """Beta 0.05 times log pi / ref of 0.4, 0, -0.2 and 1, summed from each token to the end."""
+    table = columns([group([Script([Turn(2), Turn(2)], final=1.0)])])
+    assert table.logp_T is not None
+    table = replace(table, value_T=np.array([0.3, -0.2, 0.7, 0.1]), ref_logp_T=table.logp_T - [0.4, 0.0, -0.2, 1.0])
+    assert PRESETS["ppo"].credit is not None
+    np.testing.assert_allclose(algorithm.targets(PRESETS["ppo"].credit, table), [0.94, 0.96, 0.96, 0.95])
+
+
+def test_under_v_trace_the_critic_learns_v_trace_s_values() -> None:
+    """IMPALA, eq. 1 for one action of two tokens, paid 1: ratios 0.5 and 2, both capped at 1."""
+    table = columns([group([Script([Turn(2)], final=1.0)])])
+    assert table.logp_T is not None
+    ratio, value = np.array([0.5, 2.0]), np.array([0.25, 0.5])
+    table = replace(table, value_T=value, policy_logp_T=table.logp_T + np.log(ratio))
+    second = value[1] + (1 - value[1])
+    first = value[0] + 0.5 * (value[1] - value[0]) + 0.5 * (1 - value[1])
+    for credit in (VTrace(), Then(credit=VTrace(), transforms=(Whiten(),))):
+        np.testing.assert_allclose(algorithm.targets(credit, table), [first, second])
+
+
+@pytest.mark.parametrize("name", ["ppo", "impala"])
+def test_the_trainer_gives_the_critic_these_targets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy is off its reference and off what sampled; with values of 0 a target is what is still to be earned."""
+    seen = []
+    monkeypatch.setattr(Critic, "update", lambda critic, groups, table, target_T: seen.append(target_T) or {})
+    monkeypatch.setattr(Learner, "reference_logp", lambda learner, groups, table, chosen_T: table.logp_T - 1.0)
+    trainer = Trainer(config(tmp_path, tmp_path, algorithm=name), experiment(), small())
+    groups, _ = asyncio.run(trainer.train_step())
+    (target_T,) = seen
+    expected = []
+    for episode in (episode for each in groups for episode in each.episodes):
+        left = np.arange(len(episode.tree[episode.actions[0]].tokens), 0, -1)
+        expected += (episode.total - (0.05 * left if name == "ppo" else 0.0 * left)).tolist()
+    np.testing.assert_allclose(target_T, expected, atol=1e-5)
 
 
 def test_kto_calls_a_solved_group_good() -> None:
@@ -219,6 +261,6 @@ def test_a_critic_learns_what_episodes_return() -> None:
     assert not table.value_T.any(), "the head starts at 0"
     for _ in range(40):
         table = critic.valued(CUT[:1], columns(CUT[:1]))
-        critic.update(CUT[:1], table)
+        critic.update(CUT[:1], table, value_targets(table))
     paid = table.episode_S[table.row_T] == 0
     np.testing.assert_allclose(table.value_T[paid], [0.5, 1, 1, 1, 1], atol=0.2)  # both episodes begin in the same state

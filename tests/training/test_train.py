@@ -122,7 +122,8 @@ def test_killed_before_the_first_checkpoint_it_says_so_and_starts_again(
     assert_same_run(run, whole)
 
 
-def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["", "ppo_plain", "igpo", "remax"])
+def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(algorithm: str, tmp_path: Path) -> None:
     arithmetic = ToolArithmetic.tasks()
     parts = Experiment(
         environment=ToolArithmetic,
@@ -131,7 +132,7 @@ def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(tmp_path: Path)
         curriculum=Uniform(arithmetic, ("1",)),
         reference=Reference(kind="frozen"),
     )
-    settings = config(tmp_path, tmp_path, warmup_steps=2, max_context=1000, max_turns=3)
+    settings = config(tmp_path, tmp_path, warmup_steps=2, max_context=1000, max_turns=3, algorithm=algorithm)
     trainer = Trainer(settings, parts, small())
     rows = [asyncio.run(trainer.train_step())[1] for _ in range(3)]
     assert [row["success"] for row in rows[:2]] == [1.0, 1.0], "the oracle knows"

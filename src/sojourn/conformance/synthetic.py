@@ -92,8 +92,7 @@ def _turn(episode: Episode, turn: Turn, last: int, draw: np.random.Generator) ->
     if turn.rewrite:
         source, before = (last, _turns(tree, last)) if turn.linked else (None, 0)
         last = tree.observe(Span(ROOT, draw.integers(0, 99, 3), Kind.OBSERVATION, source=source, turn=before))
-    reward = {"reward": turn.reward} if isinstance(turn.reward, float | int) else dict(turn.reward)
-    reward = {name: value for name, value in reward.items() if value}
+    reward = dict(turn.reward) if isinstance(turn.reward, dict) else {"reward": turn.reward} if turn.reward else {}
     action = Span(
         last,
         draw.integers(0, 99, turn.tokens),

@@ -46,6 +46,7 @@ class Span:
     anchor: the environment's state key before this action, where it has one.
     allowed: for a constrained action, the token sequences that were legal.
     value: of the state before this action, where fresh rollouts estimated it.
+    truncated: whether unlikely tokens could not be sampled (top-k, top-p, min-p), which no learner can score.
     """
 
     parent: int
@@ -63,6 +64,7 @@ class Span:
     temperature: float = 1.0
     allowed: tuple[tuple[int, ...], ...] | None = None
     value: float | None = None
+    truncated: bool = False
 
 
 class HistoryRewritten(ValueError):

@@ -24,17 +24,18 @@ from sojourn.credit.pairs import action_pairs, episode_pairs
 from sojourn.credit.passk import PassK, PassKBest
 from sojourn.credit.reading import columns
 from sojourn.credit.replay import Replay
+from sojourn.credit.shaping import Shaping, shaped
 from sojourn.credit.steps import GiGPO, StepRelative, singleton_share
 from sojourn.credit.transforms import Bounded, EntropyBonus, PositiveOnly, Whiten
 from sojourn.credit.tree import LeafRelative, TreePO, TreeRPO
-from sojourn.credit.turns import MTGRPO, ProcessRewards
+from sojourn.credit.turns import MTGRPO, InformationGain, ProcessRewards
 from sojourn.credit.vtrace import VTrace
 
 __all__ = [
     "GDPO", "GPG", "LEGEND", "MTGRPO", "OPO", "Band", "BiLevelGae", "Bounded", "Columns", "Credit", "Distillation",
-    "EntropyBonus", "Filter", "Gae", "GiGPO", "GivenBaseline", "GroupRelative", "KlInReward", "LeafRelative", "MaxRL",
-    "Normaliser", "OptimalTokenBaseline", "Overlong", "PassK", "PassKBest", "PositiveOnly", "ProcessRewards", "Replay",
-    "ResampleOnCorrect", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace", "Valid",
-    "Whiten", "ZeroSignal", "action_pairs", "columns", "dr_grpo", "episode_pairs", "formula", "grpo", "keep", "opo", "rloo",
+    "EntropyBonus", "Filter", "Gae", "GiGPO", "GivenBaseline", "GroupRelative", "InformationGain", "KlInReward", "LeafRelative",
+    "MaxRL",    "Normaliser", "OptimalTokenBaseline", "Overlong", "PassK", "PassKBest", "PositiveOnly", "ProcessRewards", "Replay",
+    "ResampleOnCorrect", "Shaping", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace", "Valid",
+    "Whiten", "ZeroSignal", "action_pairs", "columns", "dr_grpo", "episode_pairs", "formula", "grpo", "keep", "opo", "rloo", "shaped",
     "singleton_share", "value_targets",
 ]  # fmt: skip

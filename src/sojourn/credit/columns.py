@@ -3,8 +3,6 @@
 Legend for names: S action spans (the rows), E episodes, T action tokens.  Rows are in the order of groups, then episodes, then
 sampling; the T axis is the rows' tokens one after another (row `s` owns `slice(start_S[s], start_S[s + 1])`).  Only action tokens
 exist here: observations are carried over by `parent_S`, so no estimator can see them by accident.
-
-A credit function is `credit(columns) -> advantage_T`: one float64 for each action token, always.
 """
 
 from __future__ import annotations
@@ -58,7 +56,7 @@ class Columns:
     success_E: Bools
     """Whether the task was solved."""
     terms_S: dict[str, Floats] = field(default_factory=dict)
-    """`reward_S` by name of the term."""
+    """`reward_S` by name of the term; NaN where an action was not paid it."""
     terms_E: dict[str, Floats] = field(default_factory=dict)
     """Reward terms by name, those of actions and the final ones, summed over the episode."""
     logp_T: Floats | None = None
@@ -75,6 +73,8 @@ class Columns:
     """Value of the state before each action token."""
     value_S: Floats | None = None
     """Value of the state before each action, estimated by fresh rollouts."""
+    answer_S: Floats | None = None
+    """Mean log-probability of the tokens of the task's right answer in the place of each action."""
     entropy_T: Floats | None = None
     """Entropy of the policy's distribution at each token."""
     after_S: Floats | None = None
@@ -147,4 +147,4 @@ class Columns:
 
 
 Credit: TypeAlias = Callable[[Columns], Floats]
-"""`credit(columns) -> advantage_T`."""
+"""`credit(columns) -> advantage_T`: one float64 for each action token, always."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from sojourn.credit.columns import Columns, Credit, Floats
 from sojourn.credit.formula import formula
+from sojourn.credit.ranges import INF, within
 
 
 def log_ratio(columns: Columns) -> Floats:
@@ -39,11 +40,18 @@ class KlInReward:
         divergence = {"k1": "l_t", "k2": "l_t^2 / 2", "k3": "(exp(-l_t) - 1 + l_t)"}[self.estimator]
         return f"r_t <- r_t - beta {divergence},  l_t = log pi - log pi_ref\n{formula(self.credit)}"
 
+    def __post_init__(self) -> None:
+        within(self, coefficient=(0, INF))
+
     def __call__(self, columns: Columns) -> Floats:
+        return self.credit(self.paid(columns))
+
+    def paid(self, columns: Columns) -> Columns:
+        """`columns` with the rewards that the credit within reads."""
         log = log_ratio(columns)
         divergence = {"k1": log, "k2": log**2 / 2, "k3": np.exp(-log) - 1 + log}[self.estimator]
         before = 0.0 if columns.penalty_T is None else columns.penalty_T
-        return self.credit(replace(columns, penalty_T=before - self.coefficient * divergence))
+        return replace(columns, penalty_T=before - self.coefficient * divergence)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,20 @@
 """Filters: which episodes are trained.  Each is a frozen dataclass called as `filter(columns) -> keep_E`.
 
-A filter looks at groups or episodes after they were scored.  `keep` applies several and counts what each of them dropped, so that
-every episode ends as trained or filtered with a reason.  To fill the batch up again is the trainer's business
-(`TrainConfig.sampling_rounds`).
+A filter looks at groups or episodes after they were scored and before credit, so that what it drops is in no statistics.  `keep`
+applies several and counts what each of them dropped, so that every episode ends as trained or filtered with a reason.  To fill the
+batch up again is the trainer's business (`TrainConfig.sampling_rounds`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats
+from sojourn.credit.ranges import INF, within
 
 Filter: TypeAlias = Callable[[Columns], Bools]
 
@@ -40,6 +41,9 @@ class TopVariance:
 
     share: float = 0.25
     """Share of groups to keep, rounded up; lowering it trains on fewer, more uncertain tasks."""
+
+    def __post_init__(self) -> None:
+        within(self, share=(0, 1))
 
     def __call__(self, columns: Columns) -> Bools:
         spread = _spread(columns)
@@ -71,7 +75,10 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Overlong:
-    """Drop episodes that were cut: they say more about the limit than about the policy.  [DAPO, arXiv 2503.14476]"""
+    """Do not train episodes that were cut: they say more about the limit than about the policy.  Their groups still compare with them.
+    [DAPO, arXiv 2503.14476]"""
+
+    masks: ClassVar[bool] = True
 
     def __call__(self, columns: Columns) -> Bools:
         return ~columns.bootstraps_E
@@ -79,8 +86,8 @@ class Overlong:
 
 @dataclass(frozen=True, kw_only=True)
 class ResampleOnCorrect:
-    """Of each group keep `keep` episodes, half of them failures drawn at random, the rest the successes with the fewest flaws.
-    [GRPO-RoC, rStar2-Agent, arXiv 2508.20722; it draws successes with chances that fall with their flaws]"""
+    """Of each group keep `keep` episodes in the proportion of its failures and successes, but 2 of each if there are: failures drawn at
+    random, successes with the fewest flaws.  [GRPO-RoC, rStar2-Agent, arXiv 2508.20722]"""
 
     keep: int = 16
     """Episodes a group keeps, of more that were sampled."""
@@ -89,6 +96,9 @@ class ResampleOnCorrect:
     seed: int = 0
     """Of the draw among failures."""
 
+    def __post_init__(self) -> None:
+        within(self, keep=(2, INF))
+
     def __call__(self, columns: Columns) -> Bools:
         quality = columns.terms_E.get(self.flaws, np.zeros(len(columns.final_E)))
         draw = np.random.default_rng(self.seed)
@@ -96,20 +106,35 @@ class ResampleOnCorrect:
         for group in np.unique(columns.group_E):
             mine = columns.valid_E & (columns.group_E == group)
             wins, losses = np.flatnonzero(mine & columns.success_E), np.flatnonzero(mine & ~columns.success_E)
-            quota = max(min(len(losses), self.keep // 2), min(len(losses), self.keep - len(wins)))
+            quota = self._failures(len(losses), len(wins))
             kept[draw.permutation(losses)[:quota]] = True
             kept[wins[np.argsort(-quality[wins], kind="stable")][: self.keep - quota]] = True
         return kept
 
+    def _failures(self, losses: int, wins: int) -> int:
+        """How many failures a group of so many failures and successes keeps."""
+        if losses + wins <= self.keep:
+            return losses
+        least = min(2, self.keep // 2)
+        share = round(self.keep * losses / (losses + wins))
+        return min(max(share, min(least, losses)), self.keep - min(least, wins))
 
-def keep(filters: Sequence[Filter], columns: Columns) -> tuple[Bools, dict[str, int]]:
-    """Apply filters in order: which episodes stay, shape (E,), and how many each filter was the first to drop."""
-    kept, dropped = np.ones(len(columns.final_E), bool), {}
+
+def keep(filters: Sequence[Filter], columns: Columns) -> tuple[Bools, Bools, dict[str, int]]:
+    """Apply filters in order, each to what those before it kept: which episodes statistics count and which of these are trained,
+    shape (E,) each, and how many each filter was the first to drop.
+
+    A filter with `masks` leaves what it drops in the statistics.
+    """
+    counted = np.ones(len(columns.final_E), bool)
+    trained, dropped = counted.copy(), {}
     for each in filters:
-        survivors = kept & each(columns)
-        dropped[type(each).__name__] = int((kept & ~survivors).sum())
-        kept = survivors
-    return kept, dropped
+        passed = each(replace(columns, valid_E=columns.valid_E & counted))
+        dropped[type(each).__name__] = int((trained & ~passed).sum())
+        trained &= passed
+        if not getattr(each, "masks", False):
+            counted &= passed
+    return counted, trained, dropped
 
 
 def _spread(columns: Columns) -> Floats:

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from sojourn.credit.columns import Columns, Floats
+from sojourn.credit.ranges import INF, within
 from sojourn.credit.recursion import after_actions, backward_actions, backward_tokens
 
 
@@ -80,6 +81,7 @@ class Gae:
         return over_tokens(columns, value, np.full(len(value), self.gamma), self._lam(columns))
 
     def __post_init__(self) -> None:
+        within(self, gamma=(0, 1), lam=(0, 1), alpha=(0, INF))
         if self.alpha is not None and self.level == "turn":
             raise ValueError("Gae(alpha=...) adapts lambda to the number of tokens; use level='token', or drop alpha")
         if self.monte_carlo and self.level == "token":
@@ -124,6 +126,9 @@ class BiLevelGae:
         "A_s = delta_s + gamma_turn lambda_turn A_{s+1},  delta_s = r_s + gamma_turn V_{s+1} - V_s  (turns)\n"
         "A_t = delta_t + gamma lambda A_{t+1},  delta_t = gamma V_{t+1} - V_t, on a turn's last token A_t = A_s + V_s - V_t  (tokens)"
     )
+
+    def __post_init__(self) -> None:
+        within(self, gamma=(0, 1), lam=(0, 1), gamma_turn=(0, 1), lam_turn=(0, 1))
 
     def __call__(self, columns: Columns) -> Floats:
         value, start = required_values(columns), columns.start_S

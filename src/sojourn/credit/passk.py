@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from sojourn.credit.columns import Columns, Floats
+from sojourn.credit.ranges import INF, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class PassKBest:
 
 @dataclass(frozen=True, kw_only=True)
 class PassK:
-    """Advantage of an episode in the mean pass@k of all k-subsets of its group.  Reads `success_E`."""
+    """Advantage of an episode in the mean pass@k of all k-subsets of its group; 0 in groups of fewer than k.  Reads `success_E`."""
 
     k: int = 4
     """Tries; 1 is plain success, raising it rewards diversity."""
@@ -54,9 +55,14 @@ class PassK:
             "Rbar = 1 - C(n, k) / C(N, k),  n of N failed" + (",  sigma = sqrt(Rbar (1 - Rbar))" if self.scaled else "")
         )
 
+    def __post_init__(self) -> None:
+        within(self, k=(1, INF))
+
     def __call__(self, columns: Columns) -> Floats:
         advantage = np.zeros(len(columns.return_E))
         for members in _groups(columns):
+            if len(members) < self.k:  # the others broke, or a filter dropped them
+                continue
             wins = columns.success_E[members]
             positive, negative = pass_k_advantages(len(members), int((~wins).sum()), self.k, scaled=self.scaled)
             advantage[members] = np.where(wins, positive, negative)

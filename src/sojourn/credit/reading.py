@@ -90,7 +90,7 @@ class _Rows:
         return Columns(
             **arrays,
             value_S=None if None in self.values else np.array(self.values, np.float64),
-            terms_S={name: np.array([terms.get(name, 0.0) for terms in self.span_terms]) for name in names},
+            terms_S={name: np.array([terms.get(name, np.nan) for terms in self.span_terms]) for name in names},
             terms_E={name: np.array([terms.get(name, 0.0) for terms in self.terms]) for name in names},
             logp_T=np.concatenate([np.zeros(0), *self.logp]).astype(np.float64),
         )

@@ -43,10 +43,7 @@ def backward_actions(columns: Columns, delta_S: Floats, decay: float) -> Floats:
 def after_actions(columns: Columns, before_S: Floats) -> Floats:
     """Value of the state after each action: the mean of its children's `before_S`; at a leaf `columns.after_S` if the episode was
     cut, else 0.  Shape (S,).  Raises ValueError if an episode was cut and nobody said what its last state is worth."""
-    following = _Children(columns)
-    for row, value in enumerate(before_S.tolist()):
-        following.add(row, value)
-    after = np.array([following.mean(row) for row in range(len(before_S))])
+    after = mean_of_children(columns, before_S)
     cut = columns.leaf_S & columns.bootstraps_E[columns.episode_S] & columns.valid_E[columns.episode_S]
     if cut.any() and columns.after_S is None:
         raise ValueError(
@@ -54,6 +51,14 @@ def after_actions(columns: Columns, before_S: Floats) -> Floats:
             "after each action, or zeros if running out of turns or tokens is part of the task"
         )
     return after if columns.after_S is None else np.where(cut, columns.after_S, after)
+
+
+def mean_of_children(columns: Columns, value_S: Floats) -> Floats:
+    """Mean over the actions that follow each action on its path; 0 where none does.  Shape (S,)."""
+    following = _Children(columns)
+    for row, value in enumerate(value_S.tolist()):
+        following.add(row, value)
+    return np.array([following.mean(row) for row in range(len(value_S))], np.float64)
 
 
 class _Children:

@@ -1,10 +1,12 @@
-"""A buffer of groups that carried a signal, to stand in for groups that carry none.  [selective sample replay: arXiv 2504.08837;
-SSB, Skywork-R1V2, arXiv 2504.16656: p proportional to |A|]"""
+"""A buffer of groups that carried a signal, to stand in for groups that carry none (`TrainConfig.replay`).
+
+[selective sample replay: arXiv 2504.08837; SSB, Skywork-R1V2, arXiv 2504.16656: p proportional to |A|]
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -33,3 +35,10 @@ class Replay(Generic[T]):
             return []
         chosen = draw.choice(len(self.items), size, replace=False, p=signal / signal.sum())
         return [self.items[i][0] for i in chosen.tolist()]
+
+    def state(self) -> list[Any]:
+        """All it holds; fit for JSON if the items are."""
+        return [[item, signal] for item, signal in self.items]
+
+    def load_state(self, state: list[Any]) -> None:
+        self.items = deque(((item, signal) for item, signal in state), self.items.maxlen)

@@ -1,13 +1,31 @@
-"""Reward shaping: lengths and tool calls.  Plain functions of arrays, to be called before credit; one entry for each episode.
+"""Reward shaping: lengths and tool calls.  Plain functions of arrays; one entry for each episode.
 
-An environment or a trainer adds what they return as a named term, so that it stays visible.
+A run adds what they return as named terms, before filters and credit:
+
+    shaping={"overlong": lambda groups, columns: overlong(columns.length_E, limit=20480, buffer=4096)}
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
 import numpy as np
 
-from sojourn.credit.columns import Bools, Floats, Ints
+from sojourn.core import EpisodeGroup
+from sojourn.credit.columns import Bools, Columns, Floats, Ints
+
+Shaping: TypeAlias = Callable[[Sequence[EpisodeGroup], Columns], Floats]
+"""What each episode is paid on top at its end, shape (E,); the groups hold the tasks, where a target is asked for."""
+
+
+def shaped(groups: Sequence[EpisodeGroup], columns: Columns, terms: Mapping[str, Shaping]) -> Columns:
+    """`columns` of `groups` with further terms of the final reward.  Raises `ValueError` for a name that is taken."""
+    paid = {name: term(groups, columns) for name, term in terms.items()}
+    if taken := paid.keys() & columns.terms_E.keys():
+        raise ValueError(f"shaping: the environment pays a term '{min(taken)}' already; give yours another name")
+    return replace(columns, final_E=columns.final_E + sum(paid.values()), terms_E={**columns.terms_E, **paid})
 
 
 def overlong(length_E: Ints, *, limit: int, buffer: int) -> Floats:

@@ -1,29 +1,49 @@
 """Turn-level credit from rewards paid during the episode: MT-GRPO, process rewards, IGPO.
 
 Outcome and turn rewards are told apart by the names of their terms, or, with no names given, by place: what an episode's last
-actions and its end earn is the outcome, what earlier actions earn are turn rewards.
+actions and its end earn is the outcome, what earlier actions earn are turn rewards.  An action that was not paid a named term has no
+turn reward: it is in no statistics of them.  One that was paid 0 is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sojourn.credit.columns import Columns, Floats
+from sojourn.credit.columns import Bools, Columns, Credit, Floats
+from sojourn.credit.formula import formula
 from sojourn.credit.group import Normaliser
-from sojourn.credit.recursion import backward_actions
+from sojourn.credit.recursion import backward_actions, mean_of_children
 from sojourn.credit.steps import Bucket, buckets
 
 
-def split_rewards(columns: Columns, turn_terms: tuple[str, ...]) -> tuple[Floats, Floats]:
-    """Turn rewards, shape (S,), and outcomes, shape (E,); they add up to `return_E`."""
+def split_rewards(columns: Columns, turn_terms: tuple[str, ...], *, last: bool) -> tuple[Floats, Bools, Floats]:
+    """Turn rewards, shape (S,), which actions have one, and outcomes, shape (E,).  Rewards and outcomes add up to `return_E`.
+
+    last: whether an episode's last actions may have a turn reward; else theirs is part of the outcome.
+    Raises `ValueError` for a named term that no action of the batch was paid.
+    """
     if turn_terms:
-        none = np.zeros(len(columns.span_S))
-        turn = sum((columns.terms_S.get(name, none) for name in turn_terms), none)
+        each = np.stack([_term(columns, name) for name in turn_terms])
+        paid, turn = ~np.isnan(each).all(axis=0), np.nansum(each, axis=0)
+        paid &= last | ~columns.leaf_S
     else:
-        turn = np.where(columns.leaf_S, 0.0, columns.earned_S)
-    return turn, columns.return_E - np.bincount(columns.episode_S, turn, len(columns.final_E))
+        paid, turn = ~columns.leaf_S, columns.earned_S
+    turn = np.where(paid, turn, 0.0)
+    return turn, paid, columns.return_E - np.bincount(columns.episode_S, turn, len(columns.final_E))
+
+
+def _term(columns: Columns, name: str) -> Floats:
+    """What each action was paid of a term, NaN for nothing."""
+    term = columns.terms_S.get(name, np.full(len(columns.span_S), np.nan))
+    valid = columns.valid_E[columns.episode_S]
+    if np.isnan(term[valid]).all() and (valid & ~columns.leaf_S).any():
+        raise ValueError(
+            f"turn_terms names '{name}', but no action was paid such a term (paid: {', '.join(columns.terms_S) or 'nothing'}); let the "
+            "environment pay it to each action that it judges, 0 for one that earned nothing, or drop the name"
+        )
+    return term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +56,7 @@ class MTGRPO:
     kappa: float = 1.0
     """Weight of the turn's own reward."""
     turn_terms: tuple[str, ...] = ()
-    """Names of the terms that are turn rewards; empty: all that earlier actions earn."""
+    """Names of the terms that are turn rewards; empty: all that earlier actions earn.  The last action's belong to the outcome."""
     normaliser: Normaliser = Normaliser()
     """Used for both parts."""
 
@@ -46,9 +66,8 @@ class MTGRPO:
         return f"A_s = A_outcome + kappa A_turn,  A_turn = 0 for an episode's last action\nA_outcome = {outcome}\nA_turn = {turn}"
 
     def __call__(self, columns: Columns) -> Floats:
-        turn_S, outcome_E = split_rewards(columns, self.turn_terms)
-        early = columns.valid_E[columns.episode_S] & ~columns.leaf_S
-        turn = self.normaliser(turn_S, buckets(columns, "turn"), early)
+        turn_S, paid_S, outcome_E = split_rewards(columns, self.turn_terms, last=False)
+        turn = self.normaliser(turn_S, buckets(columns, "turn"), paid_S & columns.valid_E[columns.episode_S])
         outcome = self.normaliser(outcome_E, columns.group_E, columns.valid_E)
         return columns.spread(outcome[columns.episode_S] + self.kappa * turn)
 
@@ -59,8 +78,7 @@ class ProcessRewards:
 
         A_s = r~_s + gamma * A_{s+1}        [process supervision, DeepSeekMath, arXiv 2402.03300, sec. 4.1.3]
 
-    Turn rewards are normalised among themselves, outcomes among themselves; with the gain in log-probability of the right answer
-    as the turn reward this is IGPO [arXiv 2510.14967, eq. 4 to 6].
+    Turn rewards are normalised among themselves, outcomes among themselves; around it, `InformationGain` makes it IGPO.
     """
 
     turn_terms: tuple[str, ...] = ()
@@ -78,9 +96,37 @@ class ProcessRewards:
         return f"A_s = x_s + gamma A_{{s+1}},  x_s = {turn}\nx_s <- x_s + {outcome} on an episode's last action"
 
     def __call__(self, columns: Columns) -> Floats:
-        turn_S, outcome_E = split_rewards(columns, self.turn_terms)
-        early = np.full(len(turn_S), True) if self.turn_terms else ~columns.leaf_S
-        turn = self.normaliser(turn_S, buckets(columns, self.bucket), early & columns.valid_E[columns.episode_S])
+        turn_S, paid_S, outcome_E = split_rewards(columns, self.turn_terms, last=True)
+        turn = self.normaliser(turn_S, buckets(columns, self.bucket), paid_S & columns.valid_E[columns.episode_S])
         outcome = self.normaliser(outcome_E, columns.group_E, columns.valid_E)
         reward = turn + np.where(columns.leaf_S, outcome[columns.episode_S], 0.0)
         return columns.spread(backward_actions(columns, reward, self.gamma))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InformationGain:
+    """A credit whose actions are paid for what they taught, as the term `information`.  [IGPO, arXiv 2510.14967]
+
+        I_s = log p(answer | what s led to) - log p(answer | what s knew)        mean over the answer's tokens
+
+    An action that no other follows teaches nobody: it has no such term.
+    """
+
+    credit: Credit
+    """What turns the rewards into advantages; it reads `information` as a turn reward."""
+
+    @property
+    def formula(self) -> str:
+        gain = "I_s = log p(answer | what s led to) - log p(answer | what s knew)"
+        return f"r_s <- r_s + I_s,  {gain}\n{formula(self.credit)}"
+
+    def __call__(self, columns: Columns) -> Floats:
+        return self.credit(self.paid(columns))
+
+    def paid(self, columns: Columns) -> Columns:
+        """`columns` with the rewards that the credit within reads."""
+        if columns.answer_S is None:
+            raise ValueError("InformationGain needs columns.answer_S, the log-probability of the right answer before each action")
+        gain = np.where(columns.leaf_S, np.nan, mean_of_children(columns, columns.answer_S) - columns.answer_S)
+        reward = columns.reward_S + np.nan_to_num(gain)
+        return replace(columns, reward_S=reward, terms_S={**columns.terms_S, "information": gain})

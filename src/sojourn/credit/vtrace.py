@@ -16,6 +16,7 @@ import numpy as np
 
 from sojourn.credit.columns import Columns, Floats
 from sojourn.credit.gae import next_values, required_values
+from sojourn.credit.ranges import INF, within
 from sojourn.credit.recursion import backward_tokens
 
 
@@ -36,6 +37,9 @@ class VTrace:
         "A_t = rho_t (r_t + gamma v_{t+1} - V_t),  rho_t = min(rho_max, pi / mu),  c_t = lambda min(c_max, pi / mu)\n"
         "v_t - V_t = rho_t (r_t + gamma V_{t+1} - V_t) + gamma c_t (v_{t+1} - V_{t+1})"
     )
+
+    def __post_init__(self) -> None:
+        within(self, gamma=(0, 1), lam=(0, 1), rho_max=(0, INF), c_max=(0, INF))
 
     def targets(self, columns: Columns) -> Floats:
         """v_t, what the critic should predict, shape (T,)."""

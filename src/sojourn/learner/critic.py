@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sojourn.core import EpisodeGroup
-from sojourn.credit import Columns, value_targets
+from sojourn.credit import Columns
 from sojourn.engine.attention import attach
 from sojourn.learner.batch import Part, TreeBatch, build, cut
 from sojourn.learner.learner import hidden_states
@@ -52,15 +53,14 @@ class Critic:
                 after[batch.row[~own] - tokens] = found[~own]
         return replace(columns, value_T=value, after_S=after)
 
-    def update(
-        self, groups: Sequence[EpisodeGroup], columns: Columns, *, gamma: float = 1.0, gamma_turn: float | None = None
-    ) -> dict[str, float]:
-        """One step towards the returns of `columns`, which `valued` has filled; discounts as in `value_targets`."""
+    def update(self, groups: Sequence[EpisodeGroup], columns: Columns, target_T: NDArray[np.float64]) -> dict[str, float]:
+        """One step towards the targets of the trained tokens of `columns`, which `valued` has filled."""
         assert columns.value_T is not None, "values come first"
-        returns = value_targets(columns, gamma=gamma, gamma_turn=gamma_turn)
-        target, old = (torch.from_numpy(each).float() for each in (returns, columns.value_T))
+        target, old = (torch.from_numpy(each).float() for each in (target_T, columns.value_T))
         kept = (columns.valid_E[columns.episode_S] & columns.trained_S)[columns.row_T]
         sums: dict[str, float] = {}
+        if not kept.any():
+            return sums
         for batch in self._batches(groups, columns):
             own = np.flatnonzero((batch.row < len(kept)) & np.append(kept, np.zeros(len(columns.span_S), bool))[batch.row])
             row = batch.row[own]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sojourn.core import EpisodeGroup, Span
+from sojourn.core import ROOT, EpisodeGroup, Ints, Kind, Span, TrajectoryTree
 from sojourn.credit import Columns, action_pairs, episode_pairs
 from sojourn.engine.attention import attach, using
 from sojourn.engine.cache import Shape
@@ -86,8 +86,9 @@ class Learner:
     ) -> dict[str, float]:
         """One optimizer step.  `columns` and `advantage_T` are those of `groups`.
 
-        fresh: the weights are still those that sampled, so every ratio to the old policy is exactly 1; else it is taken against what
-        was sampled.
+        fresh: the weights are still those that sampled, so every ratio to the old policy is exactly 1.  Else the old policy is
+        `columns.policy_logp_T` for an objective with off-policy corrections, and for any other the policy that sampled, so that the
+        ratio itself is the importance weight of the data, stored episodes too.
 
         Returns the objective's metrics as means over the tokens that were scored (those that no advantage reaches need no pass),
         the `loss`, and costs.  Without anything to train the weights stay as they are.
@@ -184,6 +185,7 @@ class Learner:
         assert columns.logp_T is not None, "the engine reports log-probabilities"
         episode_T = columns.episode_S[columns.row_T]
         behaviour = torch.from_numpy(columns.logp_T).float()
+        start = columns.policy_logp_T if getattr(objective, "reads_old", False) else None
         compares = getattr(objective, "compares", None)
         pairs = {"episodes": episode_pairs, "actions": action_pairs}[compares](columns) if compares else None
         sequence = torch.from_numpy(columns.row_T if compares == "actions" else episode_T)
@@ -191,7 +193,7 @@ class Learner:
         trained = torch.from_numpy(trained_T)
         whole = LossInputs(
             logp=behaviour,
-            old_logp=behaviour,
+            old_logp=behaviour if start is None else torch.from_numpy(start).float(),
             behaviour_logp=behaviour,
             advantage=torch.from_numpy(advantage_T).float(),
             sequence=sequence,
@@ -246,6 +248,25 @@ class Learner:
             logp_T[micro.batch.row], entropy_T[micro.batch.row] = logp.double().numpy(), entropy.double().numpy()
         return logp_T, entropy_T
 
+    def answers(self, groups: Sequence[EpisodeGroup], columns: Columns, answer_G: Sequence[Ints]) -> NDArray[np.float64]:
+        """Mean log-probability of the tokens of each group's right answer in the place of each action, (S,); 0 in invalid episodes."""
+        mean_S, length_S = np.zeros(len(columns.span_S)), np.asarray([len(answer) for answer in answer_G])[columns.group_S]
+        rows = np.flatnonzero(columns.valid_E[columns.episode_S])
+        parts: list[Part] = []
+        for row in rows.tolist():
+            group = int(columns.group_S[row])
+            tree, span, answer = groups[group].tree, int(columns.span_S[row]), answer_G[group]
+            alone = TrajectoryTree()
+            place = alone.add(Span(ROOT, tree.tokens(tree[span].parent), Kind.OBSERVATION))
+            told = Span(place, answer, Kind.FORCED, temperature=tree[span].temperature)
+            parts.append((alone, alone.add(told), np.full(len(answer), row)))
+        for each in cut(parts, columns.episode_S[rows].tolist(), self.token_budget):
+            batch = build(each)
+            with torch.no_grad(), phase("forward"):
+                logp = self.score(Micro(batch, _temperature([tree[span] for tree, span, _ in each])))[0]
+            np.add.at(mean_S, batch.row, logp.double().numpy() / length_S[batch.row])
+        return mean_S
+
     def squares(self, groups: Sequence[EpisodeGroup], columns: Columns) -> NDArray[np.float64]:
         """The sum of the squared probabilities of the distribution at each token, (T,).  Raises `ValueError` for tokens that were
         sampled among legal ones."""
@@ -285,6 +306,11 @@ def _head(model: PreTrainedModel) -> tuple[Tensor, float | None]:
 
 def _temperature(spans: Sequence[Span]) -> float:
     """The one temperature at which all these actions were sampled."""
+    if any(span.truncated for span in spans):
+        raise ValueError(
+            "trained actions were sampled with top_k, top_p or min_p, whose distribution the learner does not score: train on what was "
+            "sampled from all tokens, and truncate in evaluation only"
+        )
     found = {span.temperature for span in spans}
     if len(found) > 1 or 0 in found:
         raise ValueError(f"trained actions were sampled at temperatures {sorted(found)}: train on one temperature above 0")

@@ -41,12 +41,19 @@ class AdamW:
         self.steps = 0
 
     def step(self) -> float:
-        """Apply and clear the gradients; returns their norm before clipping."""
+        """Apply and clear the gradients; returns their norm before clipping.  Raises `FloatingPointError` if that is no finite number;
+        then the weights are as they were."""
         for parameter, master in zip(self.parameters, self._masters, strict=True):
             if master is not parameter:
                 master.grad = None if parameter.grad is None else parameter.grad.float()
                 parameter.grad = None
         norm = nn.utils.clip_grad_norm_(self._masters, self.config.max_grad_norm)
+        if not torch.isfinite(norm):
+            self._adam.zero_grad()
+            raise FloatingPointError(
+                f"optimizer step {self.steps + 1}: the norm of the gradient is {float(norm)}; the weights are as before it (look for rewards "
+                "that are not finite, or lower optimizer.learning_rate, and start again from the last checkpoint)"
+            )
         self.steps += 1
         for group in self._adam.param_groups:
             group["lr"] = self.learning_rate
@@ -54,6 +61,10 @@ class AdamW:
         self._adam.zero_grad()
         self._round()
         return float(norm)
+
+    def forget(self) -> None:
+        """Begin again: no moments of earlier gradients."""
+        self._adam.state.clear()
 
     @property
     def learning_rate(self) -> float:

@@ -2,7 +2,7 @@
 
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule, ClipCov, KlCov, TopEntropy
-from sojourn.objectives.controllers import Reference, next_entropy_coefficient, next_kl_coefficient
+from sojourn.objectives.controllers import EntropyTarget, KlTarget, Reference
 from sojourn.objectives.correction import Correction, Importance, NegativeSequenceMask, SecondMoment
 from sojourn.objectives.critic import CriticInputs, ValueLoss
 from sojourn.objectives.inputs import Denominators, LossInputs, Metrics, Objective
@@ -18,8 +18,7 @@ from sojourn.objectives.weighted import Cispo, Kimi, Topr, Vespo
 
 __all__ = [
     "AdvantageWeighted", "Aggregation", "BatchRule", "Cispo", "Clip", "ClipCov", "Correction", "CriticInputs", "Denominators",
-    "Dpo", "Dppo", "GeometricMean", "Importance", "Ipo", "Kimi", "Kl", "KlCov", "Kto", "LossInputs", "Metrics", "Mix",
+    "Dpo", "Dppo", "EntropyTarget", "GeometricMean", "Importance", "Ipo", "Kimi", "Kl", "KlCov", "KlTarget", "Kto", "LossInputs", "Metrics", "Mix",
     "NegativeSequenceMask", "Objective", "Orpo", "PolicyGradient", "Reference", "Sapo", "SecondMoment", "SimPo", "Supervised",
-    "TopEntropy", "Topr", "TrustRegion", "Unclipped", "ValueLoss", "Vespo", "next_entropy_coefficient", "next_kl_coefficient",
-    "proximal_logp",
+    "TopEntropy", "Topr", "TrustRegion", "Unclipped", "ValueLoss", "Vespo", "proximal_logp",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs
 
 Over = Literal["tokens", "sequences", "sequence_sums", "constant", "prompts"]
@@ -34,6 +35,9 @@ class Aggregation:
     """What the mean runs over."""
     length: int = 1024
     """L of `constant`, in tokens; raising it lowers the step size."""
+
+    def __post_init__(self) -> None:
+        within(self, length=(1, INF))
 
     def weights(self, inputs: LossInputs) -> Tensor:
         """Weight of each token's loss, shape (T,)."""

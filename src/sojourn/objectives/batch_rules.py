@@ -17,6 +17,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import Granularity, widen
 from sojourn.objectives.trust_region import Clip
@@ -53,6 +54,7 @@ class ClipCov:
     """Of the random choice."""
 
     def __post_init__(self) -> None:
+        within(self, share=(0, 1))
         if self.low >= self.high:
             raise ValueError(f"ClipCov(low={self.low}, high={self.high}): no covariance can lie between them; set low < high")
 
@@ -78,6 +80,9 @@ class KlCov:
     coefficient: float = 1.0
     """How strongly, per nat."""
 
+    def __post_init__(self) -> None:
+        within(self, share=(0, 1), coefficient=(0, INF))
+
     def prepare(self, inputs: LossInputs) -> LossInputs:
         value = covariance(inputs)
         top = value.topk(max(1, int(self.share * len(value)))).indices
@@ -95,6 +100,9 @@ class TopEntropy:
 
     share: float = 0.2
     """Share of tokens that are trained."""
+
+    def __post_init__(self) -> None:
+        within(self, share=(0, 1))
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
         if inputs.entropy is None:

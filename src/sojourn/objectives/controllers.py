@@ -1,4 +1,4 @@
-"""Coefficients that follow a target, and references that follow the policy.  Plain functions: the trainer keeps the number.
+"""Coefficients that follow a target, and references that follow the policy.  The trainer keeps the numbers.
 
 KL       beta <- beta (1 + clip(KL / target - 1, +-0.2) n / horizon)       [arXiv 1909.08593, sec. 2.2]
 entropy  coefficient <- coefficient +- step towards the target; applied only while H <= target    [Skywork-OR1, 2505.22312, sec. 3.3]
@@ -13,20 +13,50 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-
-def next_kl_coefficient(beta: float, kl: float, *, target: float, samples: int, horizon: int) -> float:
-    """The coefficient after a batch of `samples` whose divergence was `kl` nats.
-
-    >>> next_kl_coefficient(0.1, 12.0, target=6.0, samples=100, horizon=1000)
-    0.10200000000000001
-    """
-    error = min(max(kl / target - 1, -0.2), 0.2)
-    return beta * (1 + error * samples / horizon)
+from sojourn.credit.ranges import INF, within
 
 
-def next_entropy_coefficient(coefficient: float, entropy: float, *, target: float, step: float = 0.005) -> float:
-    """The coefficient after a batch whose entropy was `entropy` nats; never negative."""
-    return max(coefficient + (step if entropy < target else -step), 0.0)
+@dataclass(frozen=True, kw_only=True)
+class KlTarget:
+    """A KL coefficient, in the loss or in the reward, that follows the divergence.  [arXiv 1909.08593, sec. 2.2]"""
+
+    nats: float
+    """Divergence from the reference that is aimed at, per token, as the metric `kl` counts it."""
+    horizon: int = 10_000
+    """Episodes over which the coefficient adapts; raising it makes it slower."""
+
+    def __post_init__(self) -> None:
+        within(self, nats=(1e-9, INF), horizon=(1, INF))
+
+    def next(self, beta: float, kl: float, *, samples: int) -> float:
+        """The coefficient after a batch of `samples` episodes whose divergence was `kl`.
+
+        >>> KlTarget(nats=6.0, horizon=1000).next(0.1, 12.0, samples=100)
+        0.10200000000000001
+        """
+        error = min(max(kl / self.nats - 1, -0.2), 0.2)
+        return beta * (1 + error * samples / self.horizon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyTarget:
+    """An entropy bonus that follows the entropy.  [Skywork-OR1, arXiv 2505.22312]"""
+
+    nats: float
+    """Entropy that is aimed at, per token; raising it keeps the policy more random."""
+    step: float = 0.005
+    """How far the coefficient moves after each batch."""
+
+    def __post_init__(self) -> None:
+        within(self, nats=(0, INF), step=(0, INF))
+
+    def applied(self, coefficient: float, entropy: float) -> float:
+        """The bonus of a batch: none while there is more entropy than is aimed at."""
+        return coefficient if entropy <= self.nats else 0.0
+
+    def next(self, coefficient: float, entropy: float) -> float:
+        """The coefficient after a batch of this entropy; never negative."""
+        return max(coefficient + (self.step if entropy < self.nats else -self.step), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +68,16 @@ class Reference:
     every: int = 0
     """Updates between renewals of "reset" and "average"."""
     rate: float = 1.0
-    """Share of the policy that a renewal takes over; 1 copies it.  [TR-DPO, arXiv 2404.09656: 0.6]"""
+    """Share of the policy that a renewal takes over; 1 copies it.  Of adapters, each factor by itself.  [TR-DPO, arXiv 2404.09656: 0.6]"""
+    new_optimizer: bool = False
+    """Whether the optimizer forgets its moments at a renewal.  [ProRL, arXiv 2505.24864]"""
+
+    def __post_init__(self) -> None:
+        within(self, rate=(0, 1))
+        if self.kind in ("reset", "average") and self.every < 1:
+            raise ValueError(
+                f"Reference(kind='{self.kind}', every={self.every}): say how many updates lie between renewals, 1 or more"
+            )
 
     def due(self, update: int) -> bool:
         """Whether the reference is renewed after this update, counted from 1."""

@@ -19,6 +19,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import LIMIT, segment_mean, segment_sum
 
@@ -27,12 +28,14 @@ Level: TypeAlias = Literal["token", "sequence", "product"]
 
 class Correction(Protocol):
     """`correction(inputs) -> weight_T`, detached.  `weighs` is True if it multiplies by rho; `level` is the tokens that one
-    weight reads: "token" if it is that token alone."""
+    weight reads: "token" if it is that token alone; `reads_old` is True if it tells `old_logp` from `behaviour_logp`."""
 
     @property
     def weighs(self) -> bool: ...
     @property
     def level(self) -> Level: ...
+    @property
+    def reads_old(self) -> bool: ...
 
     def __call__(self, inputs: LossInputs) -> Tensor: ...
 
@@ -49,9 +52,10 @@ class Importance:
     """Upper bound; raising it lowers bias and raises variance."""
     level: Level = "token"
     """Over what rho is taken; "sequence" is the geometric mean."""
+    reads_old: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not self.low < self.high or not self.low <= 1 <= self.high:
+        if not 0 <= self.low <= 1 <= self.high or self.low == self.high:
             raise ValueError(
                 f"Importance(low={self.low}, high={self.high}): the band must hold 1, or on-policy tokens are unreachable"
             )
@@ -82,6 +86,10 @@ class NegativeSequenceMask:
     """In nats for each token."""
     weighs: ClassVar[bool] = False
     level: ClassVar[Level] = "sequence"
+    reads_old: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        within(self, delta=(0, INF))
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         left = segment_mean((inputs.behaviour_logp - inputs.logp).detach(), inputs.sequence) > self.delta
@@ -96,6 +104,10 @@ class SecondMoment:
     """Bound on mean (log rho)^2."""
     weighs: ClassVar[bool] = False
     level: ClassVar[Level] = "token"
+    reads_old: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        within(self, tau=(0, INF))
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
         square = (inputs.old_logp - inputs.behaviour_logp).detach().square()

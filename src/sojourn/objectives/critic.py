@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import Metrics
 
 
@@ -17,7 +18,7 @@ from sojourn.objectives.inputs import Metrics
 class CriticInputs:
     """One micro-batch; tensors of shape (T,) over action tokens.
 
-    value: prediction, with gradient.  old_value: the one when the batch was scored.  target: from `sojourn.credit.value_targets`.
+    value: prediction, with gradient.  old_value: the one when the batch was scored.  target: what it should predict.
     tokens: action tokens of the whole batch; losses of micro-batches add up.
     """
 
@@ -35,6 +36,9 @@ class ValueLoss:
     """How far a value may move in one update, in units of return; None does not bound it."""
     warm_up: int = 0
     """Updates in which only the critic learns; raise it when the critic starts from a language model's head."""
+
+    def __post_init__(self) -> None:
+        within(self, clip=(0, INF), warm_up=(0, INF))
 
     def policy_learns(self, update: int) -> bool:
         """Whether the policy is trained in this update, counted from 0."""

@@ -57,7 +57,7 @@ class LossInputs:
     logp: Tensor
     """Log-probability under the policy being trained."""
     old_logp: Tensor
-    """Under the policy at the start of this update, recomputed by the learner (equals `logp` at the first step)."""
+    """Under the policy at the start of this update; `behaviour_logp` where nothing tells the two apart (see `Learner.update`)."""
     behaviour_logp: Tensor
     """Under the distribution that was really sampled, as the engine reported it."""
     advantage: Tensor

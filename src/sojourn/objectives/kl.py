@@ -13,6 +13,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import LIMIT
 
@@ -40,6 +41,7 @@ class Kl:
     policy.  [DeepSeek-V3.2, arXiv 2512.02556]"""
 
     def __post_init__(self) -> None:
+        within(self, coefficient=(0, INF))
         if self.estimator == "k1":
             raise ValueError(
                 "Kl(estimator='k1'): in the loss k1 has no gradient in expectation; use 'k2' or 'k3', or put k1 in the reward"

@@ -67,6 +67,11 @@ class PolicyGradient:
         levels = (self.granularity, *(correction.level for correction in self.corrections))
         return max((alone, *map(REACH.__getitem__, levels)), key=WIDER.index)
 
+    @property
+    def reads_old(self) -> bool:
+        """Whether the policy at the start of the update must be known apart from the one that sampled: a correction reads both."""
+        return any(correction.reads_old for correction in self.corrections)
+
     def prepare(self, inputs: LossInputs) -> LossInputs:
         """Let the parts that look at the whole batch do so.  Call once, on the whole batch, before taking micro-batches."""
         for part in (*self.corrections, self.trust_region, self.focus):

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import Granularity, segment_mean, widen
 from sojourn.objectives.trust_region import Reach
@@ -28,6 +29,9 @@ class Sapo:
     """Temperature for A > 0; raising it narrows the gate."""
     tau_bad: float = 1.05
     """Temperature for A < 0."""
+
+    def __post_init__(self) -> None:
+        within(self, tau_good=(0, INF), tau_bad=(0, INF))
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         ratio = widen(log_ratio, inputs, granularity).exp()
@@ -48,6 +52,9 @@ class GeometricMean:
     high: float = 0.4
     """Bound of a rising log-ratio, in nats."""
 
+    def __post_init__(self) -> None:
+        within(self, low=(0, INF), high=(0, INF))
+
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         sign, bounded = inputs.advantage.sign(), log_ratio.clamp(-self.low, self.high)
         clipped = sign * torch.minimum(sign * log_ratio, sign * bounded)
@@ -66,6 +73,9 @@ class Dppo:
     """How far a probability may have fallen, for A < 0."""
     high: float = 0.2
     """How far a probability may have risen, for A > 0."""
+
+    def __post_init__(self) -> None:
+        within(self, low=(0, 1), high=(0, 1))
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         moved = inputs.logp.detach().exp() - inputs.behaviour_logp.exp()

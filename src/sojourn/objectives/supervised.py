@@ -75,6 +75,16 @@ class Mix:
     weights: tuple[float, ...]
     """One for each part."""
 
+    @property
+    def kl(self) -> object | None:
+        """A divergence from the reference that a part reads."""
+        return next((kl for part in self.parts if (kl := getattr(part, "kl", None)) is not None), None)
+
+    @property
+    def reads_old(self) -> bool:
+        """Whether a part must know the policy at the start of the update apart from the one that sampled."""
+        return any(getattr(part, "reads_old", False) for part in self.parts)
+
     def prepare(self, inputs: LossInputs) -> LossInputs:
         """Let the parts' batch-level rules see the whole batch.  Raises ValueError if two parts have some."""
         parts: tuple[object, ...] = self.parts

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import Granularity, widen
 
@@ -45,6 +46,7 @@ class Clip:
     """delta > 1 + high: for A < 0 the ratio is at most delta.  [INTELLECT-2, arXiv 2505.07291]"""
 
     def __post_init__(self) -> None:
+        within(self, low=(0, INF), high=(0, INF))
         if self.dual is not None and self.dual <= 1 + self.high:
             raise ValueError(f"Clip(dual={self.dual}): must lie above 1 + high = {1 + self.high:g}, or the band is unreachable")
         if self.two_sided is not None and self.two_sided <= 1 + self.high:

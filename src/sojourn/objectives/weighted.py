@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import Granularity, widen
 from sojourn.objectives.trust_region import Reach
@@ -29,6 +30,9 @@ class Cispo:
     """Ratios below 1 - low weigh as much as that; 1 is no lower bound."""
     high: float = 4.0
     """Ratios above 1 + high weigh as much as that; raising it lets rare tokens count more."""
+
+    def __post_init__(self) -> None:
+        within(self, low=(0, 1), high=(0, INF))
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         ratio = widen(log_ratio.detach(), inputs, granularity).exp()
@@ -56,6 +60,9 @@ class Kimi:
 
     tau: float = 0.1
     """Raising it keeps the policy nearer to the old one."""
+
+    def __post_init__(self) -> None:
+        within(self, tau=(0, INF))
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         pull = self.tau / 2 * widen(log_ratio, inputs, granularity).square()

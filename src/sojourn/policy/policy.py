@@ -59,5 +59,6 @@ class Policy:
             anchor=anchor,
             temperature=params.temperature,
             allowed=params.allowed,
+            truncated=bool(params.top_k) or params.top_p < 1 or params.min_p > 0,
         )
         return prompt.acted(span, assistant(text, action.calls)), action

@@ -12,23 +12,27 @@ from sojourn.credit import (
     BiLevelGae,
     Columns,
     Credit,
+    Distillation,
     EntropyBonus,
     Gae,
     GivenBaseline,
+    InformationGain,
+    KlInReward,
     OptimalTokenBaseline,
     VTrace,
+    value_targets,
 )
 from sojourn.credit.columns import Floats
 from sojourn.learner import Critic, Learner
-from sojourn.objectives import Kl, TopEntropy
+from sojourn.objectives import Kl, PolicyGradient, TopEntropy
 from sojourn.objectives.presets import check, preset
-from sojourn.objectives.presets.preset import NEEDS_REFERENCE, walk
+from sojourn.objectives.presets.refusals import NEEDS_REFERENCE, walk
 from sojourn.training.config import Experiment, TrainConfig
 
 
 def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
     """The experiment with `config.algorithm`, if one is named.  Raises `ValueError` for an algorithm that would imitate all that the
-    policy itself says, or that groups of this size cannot feed."""
+    policy itself says."""
     if not config.algorithm:
         return experiment
     chosen = preset(config.algorithm)
@@ -37,15 +41,48 @@ def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
             f"algorithm '{config.algorithm}' ({chosen.title}) imitates all that it is shown: give it --episodes, a run folder whose "
             "episodes are worth it, or choose 'rft'"
         )
-    check(chosen, group_size=config.group_size)
     return replace(
         experiment,
         credit=chosen.credit or no_credit,
         objective=chosen.objective,
         filters=chosen.filters,
         critic=chosen.critic,
+        kl_target=chosen.kl_target,
+        entropy_target=chosen.entropy_target,
         reference=experiment.reference if chosen.reference.kind == "none" else chosen.reference,
     )
+
+
+def refuse(experiment: Experiment, config: TrainConfig, *, group_size: int) -> None:
+    """Raise `ValueError`, with the reason and the fix, for parts that contradict each other, the config, or groups of this size."""
+    title = f"algorithm '{config.algorithm}'" if config.algorithm else "this experiment"
+    check(experiment, title, group_size=group_size)
+    kind = experiment.reference.kind
+    if config.teacher and kind != "frozen":
+        reason = "nothing reads a reference" if kind == "none" else f"reference.kind is '{kind}', which follows the policy"
+        raise ValueError(
+            f"{title}: the teacher is '{config.teacher}', but {reason}; drop the teacher, or set reference.kind 'frozen'"
+        )
+    if config.replay:
+        _refuse_replay(experiment, config, title)
+    if not config.teacher and any(isinstance(part, Distillation) for part in walk(experiment.credit)):
+        raise ValueError(
+            f"{title}: distillation needs a teacher, for the first policy has nothing to teach itself; name a model or a run folder "
+            "with --teacher"
+        )
+
+
+def _refuse_replay(experiment: Experiment, config: TrainConfig, title: str) -> None:
+    if config.episodes or reads_continuations(experiment.credit):
+        what = "learns from stored episodes only" if config.episodes else "reads values that are not stored"
+        raise ValueError(f"{title} {what}: replay=0")
+    for part in walk(experiment.objective):
+        weighs = isinstance(part, PolicyGradient) and (part.granularity != "none" or any(c.weighs for c in part.corrections))
+        if isinstance(part, PolicyGradient) and not weighs and not any(isinstance(c, VTrace) for c in walk(experiment.credit)):
+            raise ValueError(
+                f"{title}: replayed groups were sampled by older weights, and neither a ratio nor a correction accounts for that; choose a "
+                "granularity other than 'none', add corrections=(Importance(),), or set replay=0"
+            )
 
 
 def no_credit(columns: Columns) -> Floats:
@@ -63,32 +100,62 @@ def reads_continuations(credit: Credit) -> bool:
     return any(isinstance(part, Gae) and part.monte_carlo for part in walk(credit))
 
 
+def reads_answers(credit: Credit) -> bool:
+    """Whether actions are paid for what they tell about the right answer."""
+    return any(isinstance(part, InformationGain) for part in walk(credit))
+
+
+def reads_start(experiment: Experiment, *, stale: bool, updates: int) -> bool:
+    """Whether the policy at the start of the update must be scored: something reads it beside the one that sampled, and they differ
+    (`stale`), or the weights will have left it behind (several `updates`)."""
+    corrected = getattr(experiment.objective, "reads_old", False) and (stale or updates > 1)
+    compared = any(isinstance(part, Distillation | KlInReward | VTrace) for part in walk(experiment.credit))
+    return corrected or (compared and stale)
+
+
 def filled(
-    groups: Sequence[EpisodeGroup], columns: Columns, experiment: Experiment, learner: Learner, critic: Critic | None
+    groups: Sequence[EpisodeGroup],
+    columns: Columns,
+    experiment: Experiment,
+    learner: Learner,
+    critic: Critic | None,
+    *,
+    stale: bool,
+    updates: int,
 ) -> Columns:
-    """`columns` with what credit and objective read of the whole batch beside rewards: values, entropies, and the reference's
-    log-probabilities.  What was sampled was sampled by the learner's policy."""
-    columns = replace(columns, policy_logp_T=columns.logp_T)
+    """`columns` with what credit and objective read of the whole batch beside rewards: values, entropies, the reference's
+    log-probabilities, and those of the policy at the start of the update.
+
+    stale: other weights than the learner's may have sampled.  updates: optimizer steps that will be made.
+    """
+    assert columns.logp_T is not None, "the engine reports log-probabilities"
+    read_T = (columns.trained_S & columns.valid_E[columns.episode_S])[columns.row_T]
+    policy_logp_T = columns.logp_T
+    if reads_start(experiment, stale=stale, updates=updates):
+        policy_logp_T = np.where(read_T, learner.scored(groups, columns, read_T)[0], columns.logp_T)
+    columns = replace(columns, policy_logp_T=policy_logp_T)
     if critic is not None:
         columns = critic.valued(groups, columns)
     parts = [*walk(experiment.credit), *walk(experiment.objective)]
-    everything = np.ones(len(columns.row_T), bool)
     if any(isinstance(part, NEEDS_REFERENCE) and not isinstance(part, Kl) for part in parts):  # a Kl reads it as it goes
-        columns = replace(columns, ref_logp_T=learner.reference_logp(groups, columns, everything))
+        reference_T = learner.reference_logp(groups, columns, read_T)
+        columns = replace(columns, ref_logp_T=np.where(read_T, reference_T, policy_logp_T))
     if any(isinstance(part, EntropyBonus | TopEntropy) for part in parts):
-        columns = replace(columns, entropy_T=learner.scored(groups, columns, everything)[1])
+        columns = replace(columns, entropy_T=learner.scored(groups, columns, read_T)[1])
     if any(isinstance(part, OptimalTokenBaseline) for part in parts):
         columns = replace(columns, square_T=learner.squares(groups, columns))
     return columns
 
 
-def discounts(credit: Credit) -> tuple[float, float]:
-    """Of each token and of each turn, as the credit has them, for the critic's targets."""
-    for part in walk(credit):
+def targets(credit: Credit, columns: Columns) -> Floats:
+    """What the critic should predict, shape (T,): returns with the rewards, penalties and discounts of the credit, or V-trace's own."""
+    for part in walk(credit):  # from the outermost inwards, as the credit reads
+        if isinstance(part, KlInReward | InformationGain):
+            columns = part.paid(columns)
+        if isinstance(part, VTrace):
+            return part.targets(columns)
         if isinstance(part, BiLevelGae):
-            return part.gamma, part.gamma_turn
-        if isinstance(part, Gae) and part.level == "turn":
-            return 1.0, part.gamma
-        if isinstance(part, Gae | VTrace):
-            return part.gamma, part.gamma
-    return 1.0, 1.0
+            return value_targets(columns, gamma=part.gamma, gamma_turn=part.gamma_turn)
+        if isinstance(part, Gae):
+            return value_targets(columns, gamma=1.0 if part.level == "turn" else part.gamma, gamma_turn=part.gamma)
+    return value_targets(columns)

@@ -5,17 +5,17 @@ A recipe is a frozen subclass of `TrainConfig` and a function that makes the `Ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from sojourn.agents import react
 from sojourn.core import Environment, TaskSource
-from sojourn.credit import Credit, Filter, grpo
+from sojourn.credit import Credit, Filter, Shaping, grpo
 from sojourn.curriculum import Curriculum
 from sojourn.engine import SamplingParams
 from sojourn.learner.optimizer import OptimizerConfig
-from sojourn.objectives import Objective, PolicyGradient, Reference, ValueLoss
+from sojourn.objectives import EntropyTarget, KlTarget, Objective, PolicyGradient, Reference, ValueLoss
 from sojourn.policy import Limits, Program
 from sojourn.rendering.protocols import ActionProtocol
 
@@ -64,8 +64,14 @@ class TrainConfig:
     """Episodes in flight."""
     algorithm: str = ""
     """A published algorithm in place of the recipe's credit and objective: a name that `sojourn explain` lists."""
+    teacher: str = ""
+    """The reference, where it is not the first policy, and the teacher of distillation: a model as in `model`, or a run folder, whose
+    last checkpoint it is.  Its tokenizer must be the policy's."""
     episodes: str = ""
     """A run folder whose training episodes are learned from, in place of sampling."""
+    replay: int = 0
+    """Groups of earlier steps that are remembered, to stand in for those of a step that carry no signal; 0 for none.  Raise it where
+    successes are rare."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How weights move."""
     token_budget: int = 4096
@@ -110,3 +116,9 @@ class Experiment:
     """How a critic learns, for credit that reads values; None for no critic."""
     reference: Reference = field(default_factory=Reference)
     """What KL terms, and the divergence in the report, are measured against."""
+    kl_target: KlTarget | None = None
+    """What the coefficient of every KL term follows; None keeps it."""
+    entropy_target: EntropyTarget | None = None
+    """What the entropy bonus follows; None keeps it."""
+    shaping: Mapping[str, Shaping] = field(default_factory=dict)
+    """Reward terms by name that are paid on top, before filters and credit: penalties of length, of tool calls."""

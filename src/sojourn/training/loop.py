@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sojourn.agents import demonstrate
-from sojourn.core import Episode, EpisodeGroup, Restorable
-from sojourn.credit import Columns, Filter, columns, keep
+from sojourn.core import Action, Episode, EpisodeGroup, Restorable, Task
+from sojourn.credit import Columns, Filter, Replay, ZeroSignal, columns, keep, shaped
 from sojourn.curriculum import Outcome
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Critic, Learner
@@ -30,8 +30,10 @@ from sojourn.policy import Policy
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.store import RunFolder, to_row, write_episodes, write_json
+from sojourn.store.episodes import Row, rebuild
 from sojourn.training import algorithm, checkpoint, setup
 from sojourn.training.config import Experiment, TrainConfig
+from sojourn.training.control import Coefficients
 from sojourn.training.rollout import Rollout
 from sojourn.training.stored import Stored
 from sojourn.viewer.progress import Progress
@@ -45,6 +47,9 @@ class Trainer:
     def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
         self.config = config
         self.experiment = experiment = algorithm.applied(experiment, config)
+        self.stored = Stored(config.episodes, seed=config.seed) if config.episodes else None
+        largest = max(len(group.episodes) for group in self.stored.groups) if self.stored else config.group_size
+        algorithm.refuse(experiment, config, group_size=largest)
         self._values = config.value_rollouts if algorithm.reads_continuations(experiment.credit) else 0
         if self._values and not isinstance(world := experiment.environment(), Restorable):
             raise ValueError(
@@ -60,7 +65,8 @@ class Trainer:
             else None
         )
         self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
-        self.stored = Stored(config.episodes, seed=config.seed) if config.episodes else None
+        self.coefficients = Coefficients(experiment)
+        self.replay: Replay[list[Row]] = Replay(config.replay)
         self.step = 0
 
     def rollout(self, **sampling: Any) -> Rollout:
@@ -86,12 +92,18 @@ class Trainer:
         self.engine.update(self.step)  # what an evaluation left in the store must not matter to a step
         experiment, rollout = self.experiment, replace(self.rollout(), value_rollouts=self._values)
         if self.warming_up:
-            experiment = replace(experiment, objective=Supervised(), filters=(), critic=None)
+            experiment = replace(experiment, credit=algorithm.no_credit, objective=Supervised(), filters=(), critic=None)
             rollout = replace(rollout, program=demonstrate)
         groups = self.stored.deal(self.step, self.config.groups) if self.stored else await self._sample(rollout, experiment, done)
-        baseline = await self._greedy(groups) if algorithm.reads_greedy(experiment.credit) else None
+        replayed = [] if self.warming_up else self._replayed(groups, experiment)
+        learned_from = [*groups, *replayed]
+        baseline = await self._greedy(learned_from) if algorithm.reads_greedy(experiment.credit) else None
         after_sampling = time.monotonic()
-        table, advantage_T, learned = self._learn(groups, experiment, baseline)
+        stale = bool(self.stored or replayed)
+        table, advantage_T, learned = self._learn(learned_from, experiment, baseline, stale=stale)
+        if self.config.replay and not self.warming_up:
+            learned["replayed"] = float(len(replayed))
+            self._remember(groups, table, advantage_T)
         self.step += 1
         self.engine.update(self.step)
         outcomes = [outcome for group in groups if (outcome := _outcome(group)) is not None]
@@ -118,12 +130,37 @@ class Trainer:
         groups: list[EpisodeGroup] = []
         seed = stable_hash(self.config.seed, "train", self.step)
         for number in range(self.config.sampling_rounds):
-            missing = self.config.groups - (_kept(groups, experiment.filters) if number else 0)
+            missing = self.config.groups - (self._kept(groups, experiment, experiment.filters) if number else 0)
             if missing == 0:
                 break
             tasks = experiment.curriculum.next(missing)
             groups += await rollout.groups(tasks, size=self.config.group_size, seed=seed, start=len(groups), done=done)
         return groups
+
+    def _kept(self, groups: Sequence[EpisodeGroup], experiment: Experiment, filters: Sequence[Filter]) -> int:
+        """Groups of which something is trained."""
+        table = self._table(groups, experiment)
+        _, trained_E, _ = keep(filters, table)
+        return len(np.unique(table.group_E[trained_E & table.valid_E]))
+
+    def _table(self, groups: Sequence[EpisodeGroup], experiment: Experiment) -> Columns:
+        return shaped(groups, columns(groups, trained=(ACTOR,)), experiment.shaping)
+
+    def _replayed(self, groups: Sequence[EpisodeGroup], experiment: Experiment) -> list[EpisodeGroup]:
+        """Remembered groups in place of those that carry no signal.  [arXiv 2504.08837]"""
+        if not self.replay.items:
+            return []
+        silent = max(0, self.config.groups - self._kept(groups, experiment, (*experiment.filters, ZeroSignal())))
+        draw = np.random.default_rng(stable_hash(self.config.seed, "replay", self.step))
+        return [rebuild(rows) for rows in self.replay.draw(silent, draw)]
+
+    def _remember(self, groups: Sequence[EpisodeGroup], table: Columns, advantage_T: NDArray[np.float64]) -> None:
+        """Keep the groups that carried a signal, as rows of the episode store, with the mean size of their advantages."""
+        group_T = table.group_S[table.row_T]
+        for number, group in enumerate(groups):
+            mine = group_T == number
+            rows = [to_row(episode, group.key, lambda _: "", step=self.step) for episode in group.episodes]
+            self.replay.add(rows, float(np.abs(advantage_T[mine]).mean()) if mine.any() else 0.0)
 
     async def _greedy(self, groups: Sequence[EpisodeGroup]) -> NDArray[np.float64]:
         """For every episode the return of its task's greedy episode, NaN where the infrastructure broke that.  [ReMax, arXiv
@@ -133,29 +170,39 @@ class Trainer:
         return np.repeat(totals, [len(group.episodes) for group in groups])
 
     def _learn(
-        self, groups: Sequence[EpisodeGroup], experiment: Experiment, baseline: NDArray[np.float64] | None
+        self, groups: Sequence[EpisodeGroup], experiment: Experiment, baseline: NDArray[np.float64] | None, *, stale: bool
     ) -> tuple[Columns, NDArray[np.float64], dict[str, float]]:
-        """Credit, filters, update: what was learned from, and what the learner says of it."""
-        table = columns(groups, trained=(ACTOR,))
+        """Shaping, filters, credit, update: what was learned from, and what the learner says of it.  `stale`: other weights than the
+        learner's sampled some of it."""
+        table = self._table(groups, experiment)
         if baseline is not None:  # without one, an episode cannot be judged
             table = replace(table, baseline_E=np.nan_to_num(baseline), valid_E=table.valid_E & ~np.isnan(baseline))
+        counted_E, trained_E, dropped = keep(experiment.filters, table)
+        learned = {f"dropped/{name}": count / len(counted_E) for name, count in dropped.items()}
+        learned |= {f"shaping/{name}": float(table.terms_E[name][table.valid_E].mean()) for name in experiment.shaping}
+        kept_E = table.valid_E & trained_E
+        table = replace(table, valid_E=table.valid_E & counted_E)
+        entropy = _surprise(table)
+        if not self.warming_up:
+            experiment = self.coefficients.applied(experiment, entropy)
+            learned |= self.coefficients.now
+        if algorithm.reads_answers(experiment.credit):
+            answer_G = [self._answer(group.task) for group in groups]
+            table = replace(table, answer_S=self.learner.answers(groups, table, answer_G))
         critic = self.critic if experiment.critic else None
-        table = algorithm.filled(groups, table, experiment, self.learner, critic)
+        updates_made = self.config.epochs * self.config.minibatches
+        table = algorithm.filled(groups, table, experiment, self.learner, critic, stale=stale, updates=updates_made)
         advantage_T = experiment.credit(table)
-        kept_E, dropped = keep(experiment.filters, table)
-        kept = replace(table, valid_E=table.valid_E & kept_E)
-        learned = {f"dropped/{name}": count / len(kept_E) for name, count in dropped.items()}
-        gamma, gamma_turn = algorithm.discounts(experiment.credit)
+        target_T = advantage_T if critic is None else algorithm.targets(experiment.credit, table)
+        kept = replace(table, valid_E=kept_E)
         policy_learns = experiment.critic is None or experiment.critic.policy_learns(self.step)
         updates: list[dict[str, float]] = []
         for part in self._parts(kept):
             update: dict[str, float] = {}
             if policy_learns:
-                update |= self.learner.update(
-                    groups, part, advantage_T, experiment.objective, fresh=not updates and not self.stored
-                )
+                update |= self.learner.update(groups, part, advantage_T, experiment.objective, fresh=not updates and not stale)
             if critic is not None:
-                update |= critic.update(groups, part, gamma=gamma, gamma_turn=gamma_turn)
+                update |= critic.update(groups, part, target_T)
             updates.append(update)
         for name in dict.fromkeys(name for update in updates for name in update):  # some may have had nothing to train
             learned[name] = float(np.mean([update[name] for update in updates if name in update]))
@@ -164,7 +211,22 @@ class Trainer:
                 learned["kl"] = self.learner.divergence(groups, kept)
             if experiment.reference.due(self.step + 1):
                 experiment.reference.renew(reference.parameters(), self.model.parameters())
+                if experiment.reference.new_optimizer:
+                    self.learner.optimizer.forget()
+        if not self.warming_up:
+            self.coefficients.observe(kl=learned.get("kl"), entropy=entropy, samples=int(kept.valid_E.sum()))
         return table, advantage_T, learned
+
+    def _answer(self, task: Task) -> NDArray[np.int64]:
+        """The right answer of a task, as the policy ought to say it."""
+        answer = task.data.get("answer")
+        if answer is None:
+            raise ValueError(
+                f"task '{task.id}': credit asks how likely the right answer is, but the task does not know it; let the task source put "
+                "it in task.data['answer'], or choose another algorithm"
+            )
+        text = self.experiment.protocol.format(Action("", answer=str(answer)))
+        return np.asarray(self.renderer.as_sampled(text), np.int64)
 
     def _parts(self, kept: Columns) -> Iterator[Columns]:
         """What each optimizer step of the rollout learns from: whole groups, in a new order in every epoch."""
@@ -222,6 +284,8 @@ class Run:
             self.trainer.step, self._before = state["step"], state["seconds"]
             self.trainer.engine.update(self.trainer.step)
             self.trainer.experiment.curriculum.load_state(state["curriculum"])
+            self.trainer.coefficients.now = state["coefficients"]
+            self.trainer.replay.load_state(state["replay"])
             self.progress.log(f"resuming {self.folder.path} after step {self.trainer.step} (from {path.name})")
         elif self.folder.starts():
             self.progress.log(
@@ -232,8 +296,14 @@ class Run:
         self.folder.log_start(step=self.trainer.step)
 
     def save(self) -> None:
-        state = {"curriculum": self.trainer.experiment.curriculum.state(), "seconds": self.seconds}
-        checkpoint.save(self.folder.path / "checkpoints", self.trainer.step, self.trainer.learner, state, self.trainer.others())
+        trainer = self.trainer
+        state = {
+            "curriculum": trainer.experiment.curriculum.state(),
+            "coefficients": trainer.coefficients.now,
+            "replay": trainer.replay.state(),
+            "seconds": self.seconds,
+        }
+        checkpoint.save(self.folder.path / "checkpoints", trainer.step, trainer.learner, state, trainer.others())
 
     async def go(self) -> dict[str, Any]:
         """Evaluate, train, evaluate; returns the summary."""
@@ -335,11 +405,11 @@ def train(config: TrainConfig, experiment: Experiment) -> dict[str, Any]:
     return summary
 
 
-def _kept(groups: Sequence[EpisodeGroup], filters: Sequence[Filter]) -> int:
-    """Groups of which something is trained."""
-    table = columns(groups, trained=(ACTOR,))
-    kept_E, _ = keep(filters, table)
-    return len(np.unique(table.group_E[kept_E & table.valid_E]))
+def _surprise(table: Columns) -> float:
+    """Mean surprise of the tokens that statistics count: an estimate of the policy's entropy, in nats."""
+    counted_T = (table.trained_S & table.valid_E[table.episode_S])[table.row_T]
+    assert table.logp_T is not None, "the engine reports log-probabilities"
+    return -float(table.logp_T[counted_T].mean()) if counted_T.any() else 0.0
 
 
 def _outcome(group: EpisodeGroup) -> Outcome | None:

@@ -7,7 +7,8 @@ import copy
 import ctypes
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from sojourn.engine import SamplingParams
 from sojourn.learner.batch import build
 from sojourn.learner.learner import Micro
 from sojourn.models import load
+from sojourn.store import RunFolder
+from sojourn.training import checkpoint
 from sojourn.training.config import Experiment, TrainConfig
 
 if TYPE_CHECKING:
@@ -35,16 +38,42 @@ class Model(Protocol):
 def prepare(
     config: TrainConfig, experiment: Experiment, loaded: Model | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, PreTrainedModel | None]:
-    """Load the model that the config names (or take `loaded`): the model, its tokenizer, and a frozen reference if the
-    experiment wants one."""
+    """Load the model that the config names (or take `loaded`): the model, its tokenizer, and a reference if the experiment wants one.
+    A reference that moves has adapters where the model has, a frozen one has none."""
     use_machine()
     found = loaded or load(config.model)
     model = found.model
     model.to(dtype=precision(config.dtype))  # type: ignore[arg-type, call-arg, unused-ignore]
-    reference = copy.deepcopy(model).requires_grad_(False) if experiment.reference.kind != "none" else None
+    kind = experiment.reference.kind
+    first = copy.deepcopy(model) if kind == "frozen" and not config.teacher else None
     if config.lora_rank:
         add_adapters(model, config.lora_rank, config.seed)
-    return model, found.tokenizer, reference
+    if config.teacher and kind != "none":
+        first = teacher(config.teacher, found.tokenizer, model.dtype)
+    elif kind in ("reset", "average"):
+        first = copy.deepcopy(model)
+    return model, found.tokenizer, None if first is None else first.requires_grad_(False)
+
+
+def teacher(name: str, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
+    """The model that `name` says: a run folder's last policy, or what `sojourn.models.load` finds.  Raises `ValueError` if it counts
+    tokens differently than `tokenizer`."""
+    path = checkpoint.latest(Path(name) / "checkpoints")
+    if path is None and (Path(name) / "starts.jsonl").exists():
+        raise ValueError(f"teacher '{name}' is a run without a checkpoint yet: let it train, or name its model")
+    run: dict[str, Any] = RunFolder(name).config() if path else {"model": name}
+    found = load(run["model"])
+    if found.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(
+            f"teacher '{name}' ({run['model']}) has another tokenizer than the policy, so it cannot score the policy's tokens: choose one "
+            "of the same family"
+        )
+    if path:
+        if run["lora_rank"]:
+            add_adapters(found.model, run["lora_rank"], run["seed"])
+        checkpoint.load_weights(path, found.model)
+    found.model.to(dtype=dtype)  # type: ignore[arg-type, call-arg, unused-ignore]
+    return found.model
 
 
 def precision(choice: str) -> torch.dtype:

@@ -56,7 +56,7 @@ class ToolArithmetic(ToolEnvironment):
 
     The first observation shows the protocol once, on another question.  Two reward terms: `correct`, 1 or 0, paid for the answer (a
     text that is no call counts as the answer); and `progress`, paid for a call that brings the next intermediate value.
-    `task.data`: `question`, `numbers`, `operators` (see `ArithmeticTasks`).
+    `task.data`: `question`, `numbers`, `operators`, `answer` (see `ArithmeticTasks`).
 
     progress: what all intermediate values together pay.  With 0 only the answer pays: then a question of two steps, which an
     untrained policy never solves, gives no signal.
@@ -151,6 +151,7 @@ class ArithmeticTasks:
         while split_of(numbers) != split:
             numbers, operators = self._draw(rng, level)
         data = {"question": in_words(numbers, operators, rng), "numbers": numbers, "operators": operators}
+        data["answer"] = str(chain(numbers, operators)[-1])
         return Task(f"tool_arithmetic/{split}/{level}/{index}", data, level)
 
     def _draw(self, rng: Random, level: str) -> tuple[list[int], str]:

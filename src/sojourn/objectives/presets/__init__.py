@@ -11,7 +11,8 @@ from sojourn.objectives.presets.explain import explain as _explain
 from sojourn.objectives.presets.explain import parts_row
 from sojourn.objectives.presets.off_policy import OFF_POLICY
 from sojourn.objectives.presets.offline import OFFLINE
-from sojourn.objectives.presets.preset import Preset, check
+from sojourn.objectives.presets.preset import Preset
+from sojourn.objectives.presets.refusals import check
 from sojourn.objectives.presets.systems import SYSTEMS
 from sojourn.objectives.presets.trust_regions import TRUST_REGIONS
 from sojourn.objectives.presets.turn_level import TURN_LEVEL

@@ -41,6 +41,7 @@ def explain(name: str, preset: Preset) -> str:
 def _labelled(preset: Preset) -> list[tuple[str, Any]]:
     named: list[tuple[str, Any]] = [("credit", preset.credit), ("objective", preset.objective)]
     named += [("filter", each) for each in preset.filters]
+    named += [("KL target", preset.kl_target), ("entropy target", preset.entropy_target)]
     named += [("critic", preset.critic), ("reference", None if preset.reference.kind == "none" else preset.reference)]
     return [(label, part) for label, part in named if part is not None]
 
@@ -105,6 +106,7 @@ def parts_row(name: str, preset: Preset) -> list[str]:
         row += [brief(objective), "-", "-"]
         more = []
     more += [*map(brief, preset.filters), *([brief(preset.critic)] if preset.critic else [])]
+    more += [brief(each) for each in (preset.kl_target, preset.entropy_target) if each is not None]
     more += [] if preset.reference.kind == "none" else [f"reference {preset.reference.kind}"]
     return [*row, "; ".join(more) or "-"]
 

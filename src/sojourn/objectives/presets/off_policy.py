@@ -48,7 +48,7 @@ OFF_POLICY: dict[str, Preset] = {
         title="M2PO",
         paper="arXiv 2510.01161",
         credit=grpo(),
-        objective=PolicyGradient(trust_region=Unclipped(), corrections=(SecondMoment(tau=0.04),)),
+        objective=PolicyGradient(trust_region=Unclipped(), centre="behaviour", corrections=(SecondMoment(tau=0.04),)),
         constants=("tau 0.04: the paper's one value, as we understand it",),
     ),
 }

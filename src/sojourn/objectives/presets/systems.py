@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sojourn.credit import Band, Bounded, Overlong, ResampleOnCorrect, Then, ZeroSignal, dr_grpo, grpo
-from sojourn.objectives.controllers import Reference
+from sojourn.objectives.controllers import EntropyTarget, Reference
 from sojourn.objectives.correction import NegativeSequenceMask
 from sojourn.objectives.kl import Kl
 from sojourn.objectives.policy_gradient import PolicyGradient
@@ -28,7 +28,7 @@ SYSTEMS: dict[str, Preset] = {
         objective=PolicyGradient(trust_region=HIGHER),
         filters=(ZeroSignal(),),
         constants=("clip 0.2 / 0.28, overlong buffer 4096 of 20480: sec. 4.1 of the paper", "at most 10 sampling rounds: verl"),
-        note="refill the batch by sampling_rounds=10; add shaping.overlong as a reward term",
+        note="refill the batch by sampling_rounds=10; add credit.shaping.overlong by Experiment.shaping",
     ),
     "overlong_masked": Preset(
         title="DAPO without cut answers",
@@ -44,9 +44,8 @@ SYSTEMS: dict[str, Preset] = {
         credit=grpo(),
         objective=PolicyGradient(trust_region=Clip(low=0.2, high=0.4), kl=Kl(coefficient=0.001)),
         filters=(ZeroSignal(),),
-        reference=Reference(kind="reset", every=400),
+        reference=Reference(kind="reset", every=400, new_optimizer=True),
         constants=("clip 0.2 / 0.4: sec. 3; the period of resets is not stated, 400 is ours", "beta 0.001 is ours"),
-        note="the paper resets the optimizer's state together with the reference; here the reference alone is renewed",
     ),
     "skywork_or1": Preset(
         title="Skywork-OR1",
@@ -54,8 +53,12 @@ SYSTEMS: dict[str, Preset] = {
         credit=grpo(),
         objective=PolicyGradient(trust_region=PPO_CLIP, entropy=0.01),
         filters=(ZeroSignal(),),
-        constants=(PPO_CLIPS, "entropy 0.01: where the paper's coefficient starts"),
-        note="the coefficient stays at 0.01; the paper moves it towards a target entropy (next_entropy_coefficient is that step)",
+        entropy_target=EntropyTarget(nats=0.2),
+        constants=(
+            PPO_CLIPS,
+            "entropy 0.01: where the paper's coefficient starts",
+            "target 0.2 nats: the paper, as we understand it",
+        ),
     ),
     "memagent": Preset(
         title="Multi-conversation DAPO",

@@ -7,6 +7,7 @@ from sojourn.credit import (
     Distillation,
     EntropyBonus,
     GiGPO,
+    InformationGain,
     LeafRelative,
     ProcessRewards,
     StepRelative,
@@ -52,10 +53,10 @@ TURN_LEVEL: dict[str, Preset] = {
     "igpo": Preset(
         title="IGPO",
         paper="arXiv 2510.14967",
-        credit=ProcessRewards(turn_terms=("information",)),
+        credit=InformationGain(credit=ProcessRewards(turn_terms=("information",))),
         objective=PPO,
         constants=(PPO_CLIPS,),
-        note="the term 'information' of an action is the gain in mean log-probability of the right answer it brought",
+        note="the right answer is task.data['answer']; the learner scores it in the place of every action",
     ),
     "magrpo": Preset(
         title="MAGRPO",
@@ -116,6 +117,6 @@ TURN_LEVEL: dict[str, Preset] = {
         credit=Distillation(),
         objective=REINFORCE,
         reference=FROZEN,
-        note="the reference is the teacher",
+        note="the teacher is named by --teacher",
     ),
 }
