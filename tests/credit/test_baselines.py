@@ -114,6 +114,9 @@ def test_pass_k_numbers_of_the_digest() -> None:
     positive, negative = pass_k_advantages(8, 6, 4)
     assert (positive, negative) == pytest.approx((0.5222330, -0.1740777), abs=1e-6)
     assert 2 * positive + 6 * negative == pytest.approx(0)
+    failing = pass_k_advantages(8, 6, 4, scaled=False)[0]  # 1 - Rbar
+    assert 1 - failing == pytest.approx(0.7857143, abs=1e-7)
+    assert failing / positive == pytest.approx(0.4103259, abs=1e-7)  # sigma
     assert PassKBest()(scored([0.2, 0.9, 0.5, 0.1])) == pytest.approx([0, 1.112970, 0, 0], abs=1e-5)
 
 

@@ -38,6 +38,7 @@ SHAPING: dict[str, dict[str, Any]] = {
     "length_max": {"scale": 500.0},
     "shorter_better": {"alpha": 2.0, "beta": 0.001},
     "tool_economy": {"smooth": 1.0},
+    "uncertainty": {"scale": 1.0},  # R-Zero, arXiv 2508.05004
 }
 
 

@@ -17,6 +17,8 @@ LEVELS = st.sampled_from(["group", "batch", "none"])
 def test_numbers_of_the_papers() -> None:
     assert Normaliser()(HITS, ONE) == pytest.approx([1.62018, -0.54006, -0.54006, 1.62018, *[-0.54006] * 4], abs=1e-5)
     assert Normaliser(deviation="none")(HITS, ONE)[:2] == pytest.approx([0.75, -0.25])
+    assert Normaliser(mean="none", epsilon=0)(HITS, ONE)[0] == pytest.approx(1 / 0.4629100, abs=1e-6)
+    assert Normaliser(deviation="none")(np.array([1.0, 0, 0, 1]), ONE[:4]).tolist() == [0.5, -0.5, -0.5, 0.5]
     assert Normaliser(deviation="none", leave_one_out=True)(HITS, ONE)[:2] == pytest.approx([0.857143, -0.285714], abs=1e-6)
     assert Normaliser()(np.array([1.0, 0, 0, 1]), ONE[:4]) == pytest.approx([0.8660, -0.8660, -0.8660, 0.8660], abs=1e-4)
     assert Normaliser(unbiased=False, epsilon=0)(np.array([1.0, 0, 0, 1]), ONE[:4]) == pytest.approx([1, -1, -1, 1])

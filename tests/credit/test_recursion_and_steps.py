@@ -82,6 +82,8 @@ def test_gigpo_numbers_by_hand() -> None:
     """Planning digest, section 7: same state, returns (.9, .3, .0), mean only: (.5, -.1, -.4)."""
     c = columns([group([Script([Turn(anchor="s", reward=r)]) for r in (0.9, 0.3, 0.0)])])
     assert GiGPO(gamma=1.0, omega=2.0)(c) == pytest.approx([0.5 * 3, -0.1 * 3, -0.4 * 3])
+    alone = columns([group([Script([Turn(anchor=s, reward=r)]) for s, r in (("s", 0.9), ("t", 0.3), ("u", 0.0))])])
+    assert StepRelative(bucket="state", normaliser=PLAIN)(alone).tolist() == [0, 0, 0]
 
 
 def test_gigpo_compares_equal_states_at_different_turns() -> None:

@@ -19,7 +19,16 @@ from sojourn.credit import (
     episode_pairs,
     keep,
 )
-from sojourn.credit.shaping import fewest_calls, length_exact, length_max, overlong, shorter_better, tool_economy
+from sojourn.credit.shaping import (
+    fewest_calls,
+    learnability,
+    length_exact,
+    length_max,
+    overlong,
+    shorter_better,
+    tool_economy,
+    uncertainty,
+)
 
 YES, NO = np.array([True]), np.array([False])
 
@@ -61,6 +70,19 @@ def test_tool_economy_of_otc(fewest: int, expected: list[float]) -> None:
 def test_fewest_calls_looks_at_right_answers_of_the_group() -> None:
     calls, right, groups = np.array([0, 3, 2, 5, 1]), np.array([False, True, True, True, False]), np.array([0, 0, 0, 1, 2])
     assert fewest_calls(calls, right, groups).tolist() == [2, 2, 2, 5, -1]
+
+
+def test_a_proposed_task_is_paid_by_the_doubt_of_its_solver() -> None:
+    """R-Zero, arXiv 2508.05004: 1 - 2 |s - 1/2| in the paper, min(s, 1 - s) in its code."""
+    agreement = np.array([0.0, 0.3, 0.5, 0.8, 1.0])
+    assert uncertainty(agreement) == pytest.approx([0.0, 0.6, 1.0, 0.4, 0.0])
+    assert uncertainty(agreement, scale=0.5) == pytest.approx([0.0, 0.3, 0.5, 0.2, 0.0])
+
+
+def test_a_proposed_task_is_paid_by_what_it_teaches() -> None:
+    """Absolute Zero, arXiv 2505.03335, official code: too easy, too hard and no task at all cost something."""
+    success = np.array([0.0, 1 / 8, 1 / 2, 7 / 8, 1.0, 1 / 2])
+    assert learnability(success, np.array([True] * 5 + [False])).tolist() == [-0.5, 0.875, 0.5, 0.125, -0.5, -1.0]
 
 
 def scored(*groups: list[float], success: float = 0.5) -> list:

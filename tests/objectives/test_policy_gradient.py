@@ -142,6 +142,16 @@ def test_second_moment_of_the_digest_drops_two_tokens() -> None:
     assert looser.weight is not None and looser.weight.tolist() == [1, 1, 1, 0, 1]
 
 
+@pytest.mark.parametrize(("dropped", "mean"), enumerate([0.33828, 0.06285, 0.000467, 0.00025, 0.0001]))
+def test_second_moments_of_what_remains(dropped: int, mean: float) -> None:
+    """M2PO, arXiv 2510.01161: the means of the squares 1.44, .25, .0009, .0004, .0001 from each on; a bound just above keeps the rest."""
+    inputs = batch([[1]] * 5)
+    inputs = replace(inputs, behaviour_logp=inputs.old_logp - torch.tensor([0.01, -0.02, 0.5, -1.2, 0.03], dtype=F64))
+    for tau, gone in ((1.002 * mean, dropped), (0.998 * mean, dropped + 1)):
+        weight = SecondMoment(tau=tau).prepare(inputs).weight
+        assert weight is not None and (weight == 0).sum() == gone
+
+
 def test_a_negative_sequence_that_the_policy_left_is_dropped() -> None:
     inputs = batch([[2], [2], [2]])
     left = torch.tensor([-0.8, -0.4, -0.8, -0.4, -0.5, -0.1], dtype=F64)

@@ -56,3 +56,43 @@ def test_credit_crosses_the_rewrites_and_counts_the_episode_once() -> None:
     advantage_T = dr_grpo()(table)
     returns = np.array([episode.total for episode in run.group.episodes])
     np.testing.assert_allclose(advantage_T, (returns - returns.mean())[table.episode_S[table.row_T]])
+
+
+class Facts(Environment):
+    """Answers whatever is said with a new fact, three times."""
+
+    told = 0
+
+    async def reset(self, task: Task, *, seed: int) -> Observation:
+        return Observation.of("Who has a cat?")
+
+    async def step(self, action: Action) -> Transition:
+        self.told += 1
+        return Transition(Observation.of(f"Fact {self.told}."), reward=len(action.text), terminated=self.told == 3)
+
+
+async def keep_the_last_turn(session: Session) -> None:
+    """Each turn starts anew from the question, what was said last and what came of it.  [MEM1, arXiv 2506.15841]"""
+    (question,) = (await session.reset()).messages
+    context, said = await session.act(session.open([question]))
+    while not session.done:
+        seen = await session.step(context, said)
+        if not session.done:
+            context = session.open([question, user(f"You said {said.text}."), *seen.messages], source=context)
+            context, said = await session.act(context)
+
+
+def test_a_turn_sees_the_question_and_the_last_turn_alone() -> None:
+    """t1 sees {q, t0, r0, i0}, t2 sees {q, t1, r1, i1}; and what is trained was sampled from just that."""
+    run = played(Facts, keep_the_last_turn)
+    for episode in run.group.episodes:
+        tree = episode.tree
+        seen = [run.actor.tokenizer.decode(tree.tokens(span)[: -len(tree[span].tokens)]) for span in episode.actions]
+        said = [f"You said {message.text}." for span in episode.actions if (message := tree[span].message)]
+        pieces = ["Who has a cat?", said[0], "Fact 1.", said[1], "Fact 2."]
+        assert [[piece in text for piece in pieces] for text in seen] == [
+            [True, False, False, False, False],
+            [True, True, True, False, False],
+            [True, False, False, True, True],
+        ]
+    asyncio.run(trained(run))

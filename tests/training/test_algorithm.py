@@ -189,6 +189,17 @@ def test_monte_carlo_values_are_what_is_still_to_be_paid(program: Program, tmp_p
     assert played["vine_ppo"] == played["grpo"]
 
 
+def test_monte_carlo_values_where_turns_run_out_are_what_the_turns_left_can_earn(tmp_path: Path) -> None:
+    """Two turns of the three: 1 + 2, then 2, then nothing."""
+    parts = replace(experiment(), environment=Ladder, program=react)
+    trainer = Trainer(config(tmp_path, tmp_path, algorithm="vine_ppo", value_rollouts=2, max_turns=2), parts, small())
+    groups, _ = asyncio.run(trainer.train_step())
+    episodes = [episode for each in groups for episode in each.episodes]
+    assert {episode.stop for episode in episodes} == {StopReason.TURN_LIMIT}
+    assert {tuple(episode.tree[span].value for span in episode.actions) for episode in episodes} == {(3.0, 2.0)}
+    assert not trainer._last[1].any()
+
+
 @pytest.mark.parametrize("name", ["sft", "rft", "awr", "dpo", "step_dpo", "kto", "grpo"])
 def test_stored_episodes_are_learned_from_without_sampling(name: str, tmp_path: Path, model: Path) -> None:
     train(config(tmp_path / "first", model, steps=2, eval_tasks=0, keep_episodes_every=1), experiment())

@@ -1,4 +1,4 @@
-"""Reward shaping: lengths and tool calls.  Plain functions of arrays; one entry for each episode.
+"""Reward shaping: lengths, tool calls and proposed tasks.  Plain functions of arrays; one entry for each episode.
 
 A run adds what they return as named terms, before filters and credit:
 
@@ -83,3 +83,18 @@ def tool_economy(calls_E: Ints, fewest_E: Ints, *, smooth: float = 1.0) -> Float
     some = np.where(n > 0, n, 1.0)
     some_needed = np.sin(m / (some + m) * np.pi)
     return np.where(n < 0, 0.0, np.where(n == 0, none_needed, some_needed))
+
+
+def uncertainty(agreement_E: Floats, *, scale: float = 1.0) -> Floats:
+    """Reward of a proposed task by how unsure its solver is: 1 - 2 |s - 1/2|, s the share of its commonest answer.
+    [R-Zero, 2508.05004; its code pays half, min(s, 1 - s), which is `scale` 0.5]
+    """
+    return scale * (1 - 2 * np.abs(agreement_E - 0.5))
+
+
+def learnability(success_E: Floats, valid_E: Bools) -> Floats:
+    """Reward of a proposed task by its solver's share of right answers p: 1 - p, -0.5 if it is 0 or 1, -1 if the task is no task.
+    [Absolute Zero, 2505.03335, official code]
+    """
+    taught = np.where((success_E > 0) & (success_E < 1), 1 - success_E, -0.5)
+    return np.where(valid_E, taught, -1.0)

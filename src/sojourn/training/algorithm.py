@@ -136,6 +136,8 @@ def filled(
     columns = replace(columns, policy_logp_T=policy_logp_T)
     if critic is not None:
         columns = critic.valued(groups, columns)
+    if reads_continuations(experiment.credit):  # they have the turns and tokens that were left: what was cut is worth no more
+        columns = replace(columns, after_S=np.zeros(len(columns.span_S)))
     parts = [*walk(experiment.credit), *walk(experiment.objective)]
     if any(isinstance(part, NEEDS_REFERENCE) and not isinstance(part, Kl) for part in parts):  # a Kl reads it as it goes
         reference_T = learner.reference_logp(groups, columns, read_T)
