@@ -1,6 +1,9 @@
 """AdamW on float32 master weights.  [Loshchilov and Hutter, arXiv 1711.05101]
 
 A bfloat16 model cannot hold small updates, so the optimizer keeps its own float32 copy of such weights and rounds after each step.
+A copy that began where the weights are would have to move half the distance to the next number before rounding shows any of it, and in
+a short run nearly none gets there.  So each copy begins at a random place among the numbers that round to its weight: of weights that
+should move by a tenth of the distance, a tenth then move by all of it.  [dither: Schuchman 1964]
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ class AdamW:
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
         self.config = config
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self._masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters]
+        random = torch.Generator().manual_seed(0)
+        self._masters = [
+            p if p.dtype == torch.float32 else _dithered(p.detach(), random).requires_grad_() for p in self.parameters
+        ]
         self._adam = torch.optim.AdamW(
             self._masters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
         )
@@ -89,3 +95,10 @@ class AdamW:
             for parameter, master in zip(self.parameters, self._masters, strict=True):
                 if master is not parameter:
                     parameter.copy_(master)
+
+
+def _dithered(weight: Tensor, random: torch.Generator) -> Tensor:
+    """Float32 numbers that round to `weight`, uniform among those."""
+    gap = (weight.float() - torch.nextafter(weight, torch.zeros_like(weight)).float()).abs()
+    noise = torch.rand(weight.shape, generator=random).to(weight.device) - 0.5
+    return weight.float() + 0.998 * gap * noise  # at half the distance, rounding goes to the even one
