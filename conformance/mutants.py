@@ -27,12 +27,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("credit", "objectives")
 TESTS = {
-    "baselines passk tree": "credit/test_baselines.py",
-    "group": "credit/test_group.py",
+    "baselines passk tree": "credit/test_baselines.py credit/test_formula.py",
+    "group": "credit/test_group.py credit/test_formula.py",
     "columns reading": "credit/test_columns.py credit/test_recursion_and_steps.py",
-    "gae vtrace": "credit/test_values.py",
-    "recursion steps": "credit/test_recursion_and_steps.py credit/test_values.py",
-    "compose dense turns": "credit/test_turns_and_composition.py",
+    "gae vtrace": "credit/test_values.py credit/test_formula.py",
+    "recursion steps": "credit/test_recursion_and_steps.py credit/test_values.py credit/test_formula.py",
+    "compose dense turns transforms": "credit/test_turns_and_composition.py credit/test_formula.py",
+    "formula": "credit/test_formula.py",
+    "ranges": "credit/test_defaults.py",
     "filters pairs replay shaping": "credit/test_shaping_filters_pairs.py",
     "ratio smooth trust_region weighted": "objectives/test_trust_regions.py",
     "aggregation batch_rules correction inputs kl policy_gradient": "objectives/test_policy_gradient.py objectives/test_preference.py",
@@ -221,6 +223,8 @@ def main(arguments: list[str]) -> None:
         arguments = sorted({each.split(":")[0] for each in again})
     files = [Path(a).resolve() for a in arguments if a.endswith(".py")]
     files = files or [p for room in ROOMS for p in sorted((ROOT / "src/sojourn" / room).glob("*.py")) if p.name != "__init__.py"]
+    if unguarded := [path.name for path in files if not any(path.stem in modules.split() for modules in TESTS)]:
+        raise SystemExit(f"TESTS names no tests for {', '.join(unguarded)}")
     total, alive, start = 0, [], time.monotonic()
     for path in files:
         here = 0

@@ -22,7 +22,7 @@ from sojourn.store import RunFolder
 from sojourn.viewer.svg import Point, Series, line_chart, mean_of, points_of, standalone
 
 HERE, RUNS, SEEDS = Path(__file__).parent, Path("runs/algorithms"), (0, 1, 2)
-ALL = ("--eval-tasks", "0", "--keep-episodes-every", "0", "--checkpoint-every", "1000")
+ALL = ("--dtype", "float32", "--eval-tasks", "0", "--keep-episodes-every", "0", "--checkpoint-every", "1000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ SETS = {
         goal=0.8,
         last=5,
     ),
-    "cartpole": Set(recipe="cartpole", settings=(), algorithms=("turn_ppo",), key="reward", goal=195.0, last=5),
+    "cartpole": Set(recipe="cartpole", settings=("--steps", "60"), algorithms=("turn_ppo",), key="reward", goal=195.0, last=5),
 }
 
 

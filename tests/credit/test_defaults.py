@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any
 
 import pytest
+from bounds import INF, check_bounds
 
 from sojourn import credit
 from sojourn.credit import shaping
@@ -41,6 +42,23 @@ SHAPING: dict[str, dict[str, Any]] = {
     "uncertainty": {"scale": 1.0},  # R-Zero, arXiv 2508.05004
 }
 
+UNIT = (0.0, 1.0)
+BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
+    "TokenReturns": {"gamma": UNIT},
+    "KlInReward": {"coefficient": (0, INF)},
+    "TopVariance": {"share": UNIT},
+    "ResampleOnCorrect": {"keep": (2, INF)},
+    "Gae": {"gamma": UNIT, "lam": UNIT, "alpha": (0, INF)},
+    "BiLevelGae": {"gamma": UNIT, "lam": UNIT, "gamma_turn": UNIT, "lam_turn": UNIT},
+    "PassK": {"k": (1, INF)},
+    "StepRelative": {"gamma": UNIT},
+    "GiGPO": {"omega": (0, INF), "gamma": UNIT},
+    "Bounded": {"limit": (0, INF)},
+    "EntropyBonus": {"alpha": (0, INF), "kappa": (1e-9, INF)},
+    "ProcessRewards": {"gamma": UNIT},
+    "VTrace": {"gamma": UNIT, "lam": UNIT, "rho_max": (0, INF), "c_max": (0, INF)},
+}
+
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_default_constants(name: str) -> None:
@@ -52,3 +70,14 @@ def test_default_constants(name: str) -> None:
 def test_default_constants_of_shaping(name: str) -> None:
     parameters = signature(getattr(shaping, name)).parameters
     assert {key: parameters[key].default for key in SHAPING[name]} == SHAPING[name]
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_numbers_beyond_the_bounds_are_refused(name: str) -> None:
+    others = {"credit": credit.grpo()} if name == "KlInReward" else {}
+    check_bounds(getattr(credit, name), BOUNDS[name], **others)
+
+
+def test_a_sum_has_one_weight_for_each_part() -> None:
+    with pytest.raises(ValueError, match="2 parts and 1 weights"):
+        credit.Sum(parts=(credit.grpo(), credit.grpo()), weights=(1.0,))

@@ -184,12 +184,6 @@ def test_distillation_pays_what_the_teacher_thinks_likelier() -> None:
     assert Distillation()(c).tolist() == [2.0, 0.0]
 
 
-def test_a_sum_wants_a_weight_for_each_part() -> None:
-    c = columns([group([Script([Turn()], final=1.0), Script([Turn()])])])
-    with pytest.raises(ValueError, match="zip"):
-        Sum(parts=(dr_grpo(), TokenReturns()), weights=(1.0,))(c)
-
-
 def test_gdpo_weighs_named_terms_and_takes_the_others_once() -> None:
     """Before the last whitening the three episodes have 3 z_a + z_b, with z the centred terms over their deviation."""
     a, b = np.array([4.0, 1.0, 0.0]), np.array([0.0, 1.0, 5.0])

@@ -385,7 +385,7 @@ def test_entropies_and_squared_probabilities_are_those_of_each_branch_alone() ->
     plain, learner = small(), learner_for(small(), token_budget=30)
     table = columns(GROUPS)
     _, entropy_T = learner.scored(GROUPS, table, np.ones(len(table.row_T), bool))
-    square_T = learner.squares(GROUPS, table)
+    square_T = learner.squares(GROUPS, table, np.ones(len(table.row_T), bool))
     with torch.no_grad():
         np.testing.assert_allclose(entropy_T, branch_entropies(plain, GROUPS), atol=1e-4)
     expected = []

@@ -37,6 +37,17 @@ def test_bfloat16_weights_follow_float32_masters() -> None:
     assert (model.weight.float() != start).float().mean() > 0.9
 
 
+def test_small_updates_reach_bfloat16_weights_at_once() -> None:
+    """One step of 1e-5, a fiftieth of the distance between numbers near 0.1: on average over the weights all of it arrives."""
+    model = nn.Linear(400, 400, bias=False, dtype=torch.bfloat16)
+    torch.nn.init.uniform_(model.weight, 0.07, 0.12, generator=torch.Generator().manual_seed(0))
+    start = model.weight.detach().clone()
+    optimizer = AdamW(model, OptimizerConfig(learning_rate=1e-5, max_grad_norm=1e9))
+    assert all(torch.equal(master.bfloat16(), start) for master in optimizer.state_dict()["masters"]), "they round to the weights"
+    descend(model, optimizer, [torch.ones(400, 400)])
+    assert float((model.weight - start).float().mean()) == pytest.approx(-1e-5, rel=0.1)
+
+
 def test_float32_weights_are_their_own_masters() -> None:
     """Equal to torch's AdamW, step by step."""
     model, plain = layer(torch.float32), layer(torch.float32)

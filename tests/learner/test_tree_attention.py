@@ -69,17 +69,42 @@ def test_tree_attention_is_dense_masked_attention(
         torch.testing.assert_close(got.double(), wanted, atol=5e-5, rtol=1e-3)
 
 
+@pytest.mark.parametrize("window", [None, 20])
+def test_tree_attention_in_bfloat16(window: int | None) -> None:
+    """Sharp attention: the exponent of a score is off by what bfloat16 leaves of the score, if products and log-normalisers are
+    rounded before they are subtracted.  Then errors would be near 3e-2."""
+    batch = random_batch(list(range(150)))
+    n, draw = len(batch), torch.Generator().manual_seed(0)
+    shapes = [(4, n, 64), (2, n, 64), (2, n, 64), (n, 4, 64)]
+    *inputs, upstream = [torch.randn(shape, generator=draw).bfloat16().double() for shape in shapes]
+    inputs[0] *= 4
+    visible = batch.visible()
+    if window is not None:
+        visible &= batch.position[:, None] - batch.position[None] < window
+    exact = [each.requires_grad_() for each in inputs]
+    ours = [each.detach().bfloat16().requires_grad_() for each in inputs]
+    expected = dense_attention(*exact, torch.from_numpy(visible), 0.25)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "blocks", partial(attention.blocks, size=40))
+        plan = TreePlan(batch, 2, [None, window], torch.bfloat16)
+    out = plan.attend(0, ours[0], ours[1], ours[2], 0.25, window)
+    pairs = [(out, expected), *zip(gradients(out, ours, upstream), gradients(expected, exact, upstream), strict=True)]
+    errors = [float((got.double() - wanted).norm() / wanted.norm()) for got, wanted in pairs]
+    assert max(errors) < 1.2e-2, errors
+
+
 @settings(max_examples=30)
 @given(
     seed=st.integers(0, 1000),
     places=st.integers(1, 12),
     chunk=st.integers(1, 6),
+    tile=st.integers(1, 6),
     temperature=st.sampled_from([0.5, 1.0, 1.7]),
     softcap=st.sampled_from([None, 5.0]),
     use=st.sampled_from(["logp", "entropy", "both"]),
 )
 def test_the_head_is_a_dense_softmax(
-    seed: int, places: int, chunk: int, temperature: float, softcap: float | None, use: str
+    seed: int, places: int, chunk: int, tile: int, temperature: float, softcap: float | None, use: str
 ) -> None:
     draw = np.random.default_rng(seed)
     entries = int(draw.integers(1, 20))
@@ -93,6 +118,7 @@ def test_the_head_is_a_dense_softmax(
     expected = torch.stack([log_p[place, target], -(log_p.exp() * log_p).sum(-1)[place]])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head, "CHUNK", chunk)
+        patch.setattr(head, "TILE", tile)
         got = torch.stack(log_probabilities(*ours, place, target, temperature=temperature, softcap=softcap))
         kept = {"logp": [0], "entropy": [1], "both": [0, 1]}[use]
         got_gradients = gradients(got[kept], ours, upstream[kept])

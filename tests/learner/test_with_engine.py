@@ -16,7 +16,7 @@ from sojourn.engine import SamplingParams
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Learner, OptimizerConfig
 from sojourn.models import LoadedModel
-from sojourn.objectives import PolicyGradient
+from sojourn.objectives import Dpo, PolicyGradient
 from sojourn.policy import Policy
 from sojourn.rendering import ChatRenderer
 from sojourn.rendering.protocols import PlainText
@@ -56,6 +56,21 @@ def loss_at_ratio_one(engine: LocalEngine, temperature: float) -> float:
     """- mean of the advantages, which are +-1/2, over tokens."""
     lengths = [len(e.tree[e.actions[0]].tokens) for e in sampled_group(engine, temperature=temperature).episodes]
     return float(-sum((0.5 if i % 2 else -0.5) * n for i, n in enumerate(lengths)) / sum(lengths))
+
+
+def test_metrics_of_pairs_are_means_over_pairs() -> None:
+    """One pair of four answers: DPO's loss is log(1 + exp(-margin))."""
+    loaded = small()
+    group = sampled_group(engine_for(loaded))
+    for number, episode in enumerate(group.episodes):
+        episode.reward = {"r": float(number == 3)} if number in (0, 3) else {}
+    learner = Learner(loaded.model, OptimizerConfig(), reference=small(seed=1).model)
+    table = columns([group])
+    table = replace(table, valid_E=table.valid_E & np.array([True, False, False, True]))
+    table = replace(table, ref_logp_T=learner.reference_logp([group], table, np.ones(len(table.row_T), bool)))
+    metrics = learner.update([group], table, np.zeros(len(table.row_T)), Dpo())
+    assert metrics["loss"] == pytest.approx(np.log1p(np.exp(-metrics["margin"])), rel=1e-5)
+    assert metrics["right"] == float(metrics["margin"] > 0)
 
 
 def test_a_step_makes_what_was_paid_likelier_and_the_engine_says_so() -> None:

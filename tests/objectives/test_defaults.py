@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from bounds import INF, check_bounds
 
 from sojourn import objectives
 
@@ -36,8 +37,46 @@ PAPERS: dict[str, dict[str, Any]] = {
     "Reference": {"every": 0, "rate": 1.0},
 }
 
+UP, UNIT = (0.0, INF), (0.0, 1.0)
+BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
+    "Aggregation": {"length": (1, INF)},
+    "ClipCov": {"share": UNIT},
+    "KlCov": {"share": UNIT, "coefficient": UP},
+    "TopEntropy": {"share": UNIT},
+    "KlTarget": {"nats": (1e-9, INF), "horizon": (1, INF)},
+    "EntropyTarget": {"nats": UP, "step": UP},
+    "Reference": {"rate": UNIT},
+    "NegativeSequenceMask": {"delta": UP},
+    "SecondMoment": {"tau": (1e-9, INF)},
+    "ValueLoss": {"clip": UP, "warm_up": UP},
+    "Kl": {"coefficient": UP},
+    "Kto": {"beta": UP, "good": UP, "bad": UP},
+    "PolicyGradient": {"entropy": UP},
+    "Dpo": {"beta": UP, "smoothing": (0, 0.5), "nll": UP},
+    "Ipo": {"beta": (1e-9, INF)},
+    "SimPo": {"beta": UP, "gamma": UP},
+    "Orpo": {"lam": UP},
+    "Sapo": {"tau_good": UP, "tau_bad": UP},
+    "GeometricMean": {"low": UP, "high": UP},
+    "Dppo": {"low": UNIT, "high": UNIT},
+    "AdvantageWeighted": {"beta": (1e-9, INF), "limit": UP},
+    "Clip": {"low": UP, "high": UP},
+    "Cispo": {"low": UNIT, "high": UP},
+    "Kimi": {"tau": UP},
+}
+
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_default_constants(name: str) -> None:
     known = {field.name: field.default for field in fields(getattr(objectives, name))}
     assert {key: known[key] for key in PAPERS[name]} == PAPERS[name]
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_numbers_beyond_the_bounds_are_refused(name: str) -> None:
+    check_bounds(getattr(objectives, name), BOUNDS[name])
+
+
+def test_a_mix_has_one_weight_for_each_part() -> None:
+    with pytest.raises(ValueError, match="1 parts and 2 weights"):
+        objectives.Mix(parts=(objectives.Supervised(),), weights=(1.0, 1.0))

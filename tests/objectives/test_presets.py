@@ -8,7 +8,7 @@ import torch
 
 from sojourn.conformance.batches import batch
 from sojourn.conformance.synthetic import Script, Turn, group
-from sojourn.credit import LEGEND, Band, Columns, Gae, KlInReward, Then, VTrace, Whiten, columns, grpo
+from sojourn.credit import LEGEND, OPO, Band, Columns, Gae, KlInReward, Then, VTrace, Whiten, columns, grpo
 from sojourn.objectives import (
     Clip,
     Importance,
@@ -123,7 +123,7 @@ def test_contradictions_are_refused_with_the_reason(parts: dict, reason: str) ->
 
 
 def test_groups_too_small_for_the_baseline_are_refused() -> None:
-    for name in ("grpo", "gigpo", "arpo", "reinforce_pp_baseline", "lite_ppo", "opo", "gpg", "passk_best"):
+    for name in ("grpo", "gigpo", "reinforce_pp_baseline", "lite_ppo", "opo", "gpg", "passk_best"):
         with pytest.raises(ValueError, match="a group of one has no baseline"):
             check(preset(name), "mine", group_size=1)
         check(preset(name), "mine", group_size=2)
@@ -134,7 +134,10 @@ def test_groups_too_small_for_the_baseline_are_refused() -> None:
     check(preset("passk"), "mine", group_size=4)
     with pytest.raises(ValueError, match="a group of one has no pair"):
         check(preset("dpo"), "mine", group_size=1)
-    check(preset("step_reinforce"), "mine", group_size=1)
+    for one_tree in ("step_reinforce", "arpo", "tree_rpo"):
+        check(preset(one_tree), "mine", group_size=1)
+    with pytest.raises(ValueError, match="a group of one has no baseline"):
+        check(replace(preset("opo"), credit=OPO()), "mine", group_size=1)
 
 
 def test_a_band_that_no_group_can_reach_is_refused() -> None:

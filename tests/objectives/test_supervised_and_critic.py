@@ -141,10 +141,8 @@ def test_a_reference_may_be_renewed_after_every_update_and_only_as_a_whole() -> 
         Reference(kind="reset", every=1).renew([torch.zeros(1), torch.zeros(1)], [torch.ones(1)])
 
 
-def test_a_mixture_takes_one_set_of_marks_and_a_weight_for_each_part() -> None:
+def test_a_mixture_takes_one_set_of_marks() -> None:
     policy = PolicyGradient()
     with pytest.raises(ValueError, match="two parts have batch-level rules"):
         Mix(parts=(policy, policy), weights=(1.0, 1.0)).prepare(INPUTS)
-    with pytest.raises(ValueError, match="zip"):
-        Mix(parts=(policy, Supervised()), weights=(1.0,))(INPUTS)
     assert not Mix(parts=(Supervised(),), weights=(1.0,)).prepare(INPUTS).prepared

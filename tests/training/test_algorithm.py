@@ -233,6 +233,18 @@ def test_a_run_with_a_critic_goes_on_as_if_it_had_never_stopped(tmp_path: Path, 
     assert whole == stopped
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_critic_s_step_computes_what_it_learns_from_and_nothing_else(dropped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    critic, table = critic_for(), columns(CUT)
+    table = critic.valued(CUT, table)
+    kept = replace(table, valid_E=table.valid_E & (table.group_E == 1)) if dropped else table
+    tokens: list[int] = []
+    values = Critic._values
+    monkeypatch.setattr(Critic, "_values", lambda each, batch: (tokens.append(len(batch.row)), values(each, batch))[1])
+    critic.update(CUT, kept, value_targets(table))
+    assert sum(tokens) == kept.valid_E[kept.episode_S][kept.row_T].sum()
+
+
 def critic_for(**settings: int) -> Critic:
     """A critic whose head is not 0."""
     critic = Critic(small().model, OptimizerConfig(), ValueLoss(), **settings)

@@ -58,7 +58,7 @@ def nobody(columns: Columns) -> np.ndarray:
     return np.zeros(len(columns.final_E), bool)
 
 
-@pytest.mark.parametrize("name", ["ppo", "passk", "gdpo", "grpo"])
+@pytest.mark.parametrize("name", ["ppo", "passk", "gdpo", "grpo", "top_entropy", "clip_cov", "kl_cov", "m2po", "kto", "dpo"])
 def test_when_filters_drop_everything_nothing_moves(name: str, tmp_path: Path) -> None:
     trainer = Trainer(config(tmp_path, tmp_path, algorithm=name), experiment(), small())
     trainer.experiment = replace(trainer.experiment, filters=(nobody,))

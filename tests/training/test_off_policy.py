@@ -64,9 +64,20 @@ def test_corrections_see_the_engine_s_error_in_every_update(
     assert metrics["mismatch_k3"] == pytest.approx(np.exp(SHIFT) - 1 - SHIFT, rel=1e-3)
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_m2po_drops_what_the_engine_got_wrong_in_every_update(epochs: int, tmp_path: Path, wrong_engine: None) -> None:
+    """SHIFT squared is above tau = 0.04 for every token, so none is left."""
+    trainer = Trainer(config(tmp_path, tmp_path, algorithm="m2po", epochs=epochs), experiment(), small())
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    _, metrics = asyncio.run(trainer.train_step())
+    assert metrics["trained_tokens"] > 0
+    assert all(torch.equal(old, new) for old, new in zip(before, trainer.model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("name", "updates", "expected"),
     [
+        ("m2po", 1, 1),
         ("tis", 1, 0),
         ("tis", 2, 1),
         ("tis", 3, 1),

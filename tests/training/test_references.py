@@ -115,6 +115,21 @@ def test_a_reference_follows_the_policy_with_and_without_adapters(reference: Ref
     assert any(not torch.equal(states[0][name], states[2][name]) for name in expected)
 
 
+def test_the_average_of_a_bfloat16_policy_is_kept_in_float32(tmp_path: Path) -> None:
+    """A hundredth of a step is lost between two numbers of bfloat16."""
+    reference = Reference(kind="average", every=1, rate=0.01)
+    parts = replace(experiment(), objective=PolicyGradient(kl=Kl(coefficient=0.1)), reference=reference)
+    trainer = Trainer(config(tmp_path, tmp_path, dtype="bfloat16"), parts, small())
+    follower = trainer.learner.reference
+    assert follower is not None and follower.dtype == torch.float32
+    before = [p.detach().clone() for p in follower.parameters()]
+    asyncio.run(trainer.train_step())
+    asyncio.run(trainer.train_step())
+    pairs = zip(before, follower.parameters(), trainer.model.parameters(), strict=True)
+    moved = [(new - old)[now.float() != old] for old, new, now in pairs]
+    assert float((torch.cat(moved) != 0).float().mean()) > 0.99
+
+
 def test_a_new_optimizer_begins_like_the_first(tmp_path: Path) -> None:
     """After the renewal Adam's first step is the sign of the gradient again: no weight moves further than the learning rate."""
     for new, further in ((True, False), (False, True)):

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -122,8 +123,8 @@ def test_killed_before_the_first_checkpoint_it_says_so_and_starts_again(
     assert_same_run(run, whole)
 
 
-@pytest.mark.parametrize("algorithm", ["", "ppo_plain", "igpo", "remax"])
-def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(algorithm: str, tmp_path: Path) -> None:
+def warming_up(folder: Path, algorithm: str, steps: int) -> Trainer:
+    """On a world with an oracle."""
     arithmetic = ToolArithmetic.tasks()
     parts = Experiment(
         environment=ToolArithmetic,
@@ -132,13 +133,28 @@ def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(algorithm: str,
         curriculum=Uniform(arithmetic, ("1",)),
         reference=Reference(kind="frozen"),
     )
-    settings = config(tmp_path, tmp_path, warmup_steps=2, max_context=1000, max_turns=3, algorithm=algorithm)
-    trainer = Trainer(settings, parts, small())
+    settings = config(folder, folder, warmup_steps=steps, max_context=1000, max_turns=3, algorithm=algorithm)
+    return Trainer(settings, parts, small())
+
+
+@pytest.mark.parametrize("algorithm", ["", "ppo_plain", "igpo", "remax"])
+def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(algorithm: str, tmp_path: Path) -> None:
+    trainer = warming_up(tmp_path, algorithm, steps=2)
     rows = [asyncio.run(trainer.train_step())[1] for _ in range(3)]
     assert [row["success"] for row in rows[:2]] == [1.0, 1.0], "the oracle knows"
     assert rows[1]["nll"] < rows[0]["nll"]
     assert ["entropy" in row for row in rows] == [False, False, True]
     assert ["kl" in row for row in rows] == [False, False, True]
+
+
+def test_the_critic_warms_up_after_the_imitation(tmp_path: Path) -> None:
+    """Steps that imitate train no critic, so they are none of those that it has for itself."""
+    trainer = warming_up(tmp_path, "vapo", steps=1)
+    assert trainer.experiment.critic is not None
+    trainer.experiment = replace(trainer.experiment, critic=replace(trainer.experiment.critic, warm_up=1))
+    rows = [asyncio.run(trainer.train_step())[1] for _ in range(3)]
+    assert ["loss" in row for row in rows] == [True, False, True]
+    assert ["value_loss" in row for row in rows] == [False, True, True]
 
 
 def test_another_config_is_refused(whole: Path, model: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from sojourn.credit.columns import Columns, Credit, Floats
 from sojourn.credit.formula import formula
 from sojourn.credit.group import Normaliser
+from sojourn.credit.ranges import within
 from sojourn.credit.recursion import backward_tokens
 from sojourn.credit.transforms import Transform
 
@@ -31,6 +32,9 @@ class TokenReturns:
     gamma: float = 1.0
     """Discount for each token."""
 
+    def __post_init__(self) -> None:
+        within(self, gamma=(0, 1))
+
     def __call__(self, columns: Columns) -> Floats:
         reward = columns.reward_T
         returns = backward_tokens(columns, reward, np.full(len(reward), self.gamma))
@@ -45,6 +49,10 @@ class Sum:
     """What is added."""
     weights: tuple[float, ...]
     """One weight for each part."""
+
+    def __post_init__(self) -> None:
+        if len(self.parts) != len(self.weights):
+            raise ValueError(f"Sum: {len(self.parts)} parts and {len(self.weights)} weights; give each part one weight")
 
     @property
     def formula(self) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from sojourn.credit.columns import Columns, Floats, Ints
 from sojourn.credit.group import GroupRelative, Normaliser
+from sojourn.credit.ranges import INF, within
 from sojourn.credit.recursion import backward_actions
 
 Bucket = Literal["batch", "group", "turn", "state", "siblings"]
@@ -63,6 +64,9 @@ class StepRelative:
     normaliser: Normaliser = Normaliser()
     """How returns are compared."""
 
+    def __post_init__(self) -> None:
+        within(self, gamma=(0, 1))
+
     @property
     def formula(self) -> str:
         return f"A_s = {self.normaliser.formula('G', group=self.bucket)},  {RETURNS}"
@@ -82,6 +86,9 @@ class GiGPO:
     """Discount for each action in the step part."""
     normaliser: Normaliser = Normaliser(deviation="none")
     """Used for both parts."""
+
+    def __post_init__(self) -> None:
+        within(self, omega=(0, INF), gamma=(0, 1))
 
     @property
     def formula(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats
 from sojourn.credit.group import Normaliser
+from sojourn.credit.ranges import INF, within
 
 Transform: TypeAlias = Callable[[Columns, Floats], Floats]
 
@@ -52,6 +53,9 @@ class Bounded:
     limit: float = 5.0
     """Largest size."""
 
+    def __post_init__(self) -> None:
+        within(self, limit=(0, INF))
+
     def __call__(self, columns: Columns, advantage_T: Floats) -> Floats:
         return np.clip(advantage_T, -self.limit, self.limit)
 
@@ -76,6 +80,9 @@ class EntropyBonus:
     """Weight of the entropy, per nat."""
     kappa: float = 2.0
     """> 1; the bonus is at most |A| / kappa."""
+
+    def __post_init__(self) -> None:
+        within(self, alpha=(0, INF), kappa=(1e-9, INF))
 
     def __call__(self, columns: Columns, advantage_T: Floats) -> Floats:
         if columns.entropy_T is None:

@@ -14,6 +14,7 @@ import numpy as np
 from sojourn.credit.columns import Bools, Columns, Credit, Floats
 from sojourn.credit.formula import formula
 from sojourn.credit.group import Normaliser
+from sojourn.credit.ranges import within
 from sojourn.credit.recursion import backward_actions, mean_of_children
 from sojourn.credit.steps import Bucket, buckets
 
@@ -89,6 +90,9 @@ class ProcessRewards:
     """Which turn rewards are comparable."""
     normaliser: Normaliser = Normaliser()
     """Used for both parts."""
+
+    def __post_init__(self) -> None:
+        within(self, gamma=(0, 1))
 
     @property
     def formula(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,8 @@ class Critic:
         tokens = len(columns.row_T)
         value, after = np.zeros(tokens), np.zeros(len(columns.span_S))
         with torch.no_grad(), phase("forward"):
-            for batch in self._batches(groups, columns):
+            ends_S = columns.leaf_S & columns.bootstraps_E[columns.episode_S]
+            for batch in self._batches(groups, columns, np.ones(len(ends_S), bool), ends_S):
                 found = self._values(batch).double().numpy()
                 own = batch.row < tokens
                 value[batch.row[own]] = found[own]
@@ -57,16 +57,14 @@ class Critic:
         """One step towards the targets of the trained tokens of `columns`, which `valued` has filled."""
         assert columns.value_T is not None, "values come first"
         target, old = (torch.from_numpy(each).float() for each in (target_T, columns.value_T))
-        kept = (columns.valid_E[columns.episode_S] & columns.trained_S)[columns.row_T]
-        sums: dict[str, float] = {}
-        if not kept.any():
+        kept_S = columns.valid_E[columns.episode_S] & columns.trained_S
+        tokens, sums = int(kept_S[columns.row_T].sum()), dict[str, float]()
+        if not tokens:
             return sums
-        for batch in self._batches(groups, columns):
-            own = np.flatnonzero((batch.row < len(kept)) & np.append(kept, np.zeros(len(columns.span_S), bool))[batch.row])
-            row = batch.row[own]
+        for batch in self._batches(groups, columns, kept_S, np.zeros_like(kept_S)):
             with phase("forward"):
                 loss, parts = self.loss(
-                    CriticInputs(value=self._values(batch)[own], old_value=old[row], target=target[row], tokens=int(kept.sum()))
+                    CriticInputs(value=self._values(batch), old_value=old[batch.row], target=target[batch.row], tokens=tokens)
                 )
             with phase("backward"):
                 loss.backward()
@@ -88,14 +86,15 @@ class Critic:
         values: Tensor = self.head(hidden_states(self.model, batch)[torch.from_numpy(batch.query)].float())[:, 0]
         return values
 
-    def _batches(self, groups: Sequence[EpisodeGroup], columns: Columns) -> list[TreeBatch]:
-        """All states before action tokens, numbered on the T axis, and those after the last action of a cut episode, numbered by
-        their row after that."""
+    def _batches(
+        self, groups: Sequence[EpisodeGroup], columns: Columns, chosen_S: NDArray[np.bool_], ends_S: NDArray[np.bool_]
+    ) -> list[TreeBatch]:
+        """The states before tokens of the chosen actions, numbered on the T axis, and those after the actions `ends_S` among them,
+        numbered by their row after that."""
         tree_of = [group.tree for group in groups for _ in group.episodes]
-        ends = columns.leaf_S & columns.bootstraps_E[columns.episode_S]
-        parts: list[Part] = []
-        for row, (start, stop) in enumerate(pairwise(columns.start_S.tolist())):
-            after = [len(columns.row_T) + row] if ends[row] else []
-            rows = np.asarray([*range(start, stop), *after], np.int64)
+        bounds, parts = columns.start_S.tolist(), list[Part]()
+        for row in np.flatnonzero(chosen_S).tolist():
+            after = [len(columns.row_T) + row] if ends_S[row] else []
+            rows = np.asarray([*range(bounds[row], bounds[row + 1]), *after], np.int64)
             parts.append((tree_of[columns.episode_S[row]], int(columns.span_S[row]), rows))
-        return [build(each) for each in cut(parts, columns.episode_S.tolist(), self.token_budget)]
+        return [build(each) for each in cut(parts, columns.episode_S[chosen_S].tolist(), self.token_budget)]

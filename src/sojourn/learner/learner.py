@@ -113,7 +113,7 @@ class Learner:
         with phase("optimizer"):
             norm = self.optimizer.step() if entries else 0.0
         scored = int(trained_T.sum()) / max(1, entries)
-        metrics = {name: value if name == "loss" else value * scored for name, value in sums.items()}
+        metrics = {name: value if name == "loss" or whole.pairs is not None else value * scored for name, value in sums.items()}
         return metrics | {"grad_norm": norm, "trained_tokens": float(entries), "unique_tokens": float(tokens)}
 
     def cut(
@@ -204,7 +204,7 @@ class Learner:
             ref_logp=None if columns.ref_logp_T is None else torch.from_numpy(columns.ref_logp_T).float(),
             entropy=None if columns.entropy_T is None else torch.from_numpy(columns.entropy_T).float(),
         )
-        if not isinstance(objective, BatchRule):
+        if not isinstance(objective, BatchRule) or not trained.any():
             return whole
         ruled = objective.prepare(whole.take(trained))
         spread = {}
@@ -267,11 +267,11 @@ class Learner:
             np.add.at(mean_S, batch.row, logp.double().numpy() / length_S[batch.row])
         return mean_S
 
-    def squares(self, groups: Sequence[EpisodeGroup], columns: Columns) -> NDArray[np.float64]:
-        """The sum of the squared probabilities of the distribution at each token, (T,).  Raises `ValueError` for tokens that were
-        sampled among legal ones."""
+    def squares(self, groups: Sequence[EpisodeGroup], columns: Columns, chosen_T: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The sum of the squared probabilities of the distribution at each chosen token, (T,); 0 elsewhere.  Raises `ValueError` for
+        tokens that were sampled among legal ones."""
         square_T = np.zeros(len(columns.row_T))
-        for micro in self.cut(groups, columns, np.ones(len(square_T), bool)):
+        for micro in self.cut(groups, columns, chosen_T):
             if micro.batch.legal:
                 raise ValueError("the optimal token baseline is not there for legal actions: choose another algorithm")
             place, where = np.unique(micro.batch.query, return_inverse=True)

@@ -1,7 +1,7 @@
 """Rules that look at the whole batch before any loss: which tokens are muted, or held back by a divergence.
 
-Each has `prepare(inputs)`, to be called once on the whole batch with the log-probabilities at the start of the update (see
-`PolicyGradient.prepare`), so that micro-batches cannot change what is chosen.
+Each has `prepare(inputs)`, to be called once on the whole batch with the log-probabilities that the ratio is taken against
+(see `PolicyGradient.prepare`), so that micro-batches cannot change what is chosen.
 
     cov_t = (A_t - mean A) (log pi_t - mean log pi)                                      [arXiv 2505.22617, eq. 10]
     Clip-Cov     mutes a few random tokens whose covariance lies in a band               [eq. 11 and 12]

@@ -107,7 +107,7 @@ class SecondMoment:
     reads_old: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        within(self, tau=(0, INF))
+        within(self, tau=(1e-9, INF))
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
         square = (inputs.old_logp - inputs.behaviour_logp).detach().square()

@@ -6,10 +6,12 @@ KTO   lam_D (1 - s(beta D - z0)) if good,  lam_U (1 - s(z0 - beta D)) if bad,  D
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs, Metrics
 from sojourn.objectives.preference import against_reference
 
@@ -29,9 +31,14 @@ class Kto:
     bad: float = 1.0
     """lam_U, weight of a bad sequence."""
 
+    reads_old: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        within(self, beta=(0, INF), good=(0, INF), bad=(0, INF))
+
     def prepare(self, inputs: LossInputs) -> LossInputs:
-        """Estimate z0 on the whole batch."""
-        mean = against_reference(inputs).detach().sum() / inputs.counts.sequences
+        """Estimate z0 on the whole batch, of the policy at the start of the update."""
+        mean = against_reference(replace(inputs, logp=inputs.old_logp)).detach().sum() / inputs.counts.sequences
         return replace(inputs, level=(self.beta * mean).clamp(min=0), prepared=True)
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:

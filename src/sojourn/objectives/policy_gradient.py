@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule, TopEntropy
 from sojourn.objectives.correction import Correction
@@ -47,6 +48,7 @@ class PolicyGradient:
     """Which tokens are trained at all; None trains every action token."""
 
     def __post_init__(self) -> None:
+        within(self, entropy=(0, INF))
         weighing = sum(correction.weighs for correction in self.corrections)
         if weighing > 1 or (weighing and self.centre == "behaviour" and self.granularity != "none"):
             raise ValueError(

@@ -22,30 +22,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.inputs import LossInputs, Metrics
 
 Compares: TypeAlias = Literal["episodes", "actions"]
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Log-probability sums and lengths of the two sides of each pair, shapes (P,)."""
-
-    chosen: Tensor
-    rejected: Tensor
-    chosen_length: Tensor
-    rejected_length: Tensor
-
-
-def sides(value_T: Tensor, inputs: LossInputs) -> Sides:
-    """Sum a token value over both sequences of each pair."""
+def sides(value_T: Tensor, inputs: LossInputs, *, by_length: bool) -> tuple[Tensor, Tensor]:
+    """A token value of the chosen and of the rejected sequence of each pair, summed or averaged, shapes (P,)."""
     if inputs.pairs is None:
         raise ValueError("a preference objective needs inputs.pairs; make them with sojourn.credit.episode_pairs")
     size = len(inputs.counts.tokens_per_sequence)
     total = torch.zeros(size, dtype=value_T.dtype, device=value_T.device).index_add(0, inputs.sequence, value_T)
-    length = inputs.counts.tokens_per_sequence.to(value_T.dtype)
-    w, l = inputs.pairs.unbind(1)  # noqa: E741
-    return Sides(total[w], total[l], length[w], length[l])
+    if by_length:
+        total = total / inputs.counts.tokens_per_sequence.clamp(min=1).to(value_T.dtype)
+    chosen, rejected = inputs.pairs.unbind(1)
+    return total[chosen], total[rejected]
 
 
 def against_reference(inputs: LossInputs) -> Tensor:
@@ -79,16 +71,15 @@ class Dpo:
     compares: Compares = "episodes"
     """Episodes of a group by their returns, or actions after the same beginning by what followed (Step-DPO)."""
 
+    def __post_init__(self) -> None:
+        within(self, beta=(0, INF), smoothing=(0, 0.5), nll=(0, INF))
+
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
-        ratio = sides(against_reference(inputs), inputs)
-        good, bad = ratio.chosen, ratio.rejected
-        if self.by_length:
-            good, bad = good / ratio.chosen_length, bad / ratio.rejected_length
+        good, bad = sides(against_reference(inputs), inputs, by_length=self.by_length)
         margin = self.beta * (good - bad)
         loss = -(1 - self.smoothing) * logsigmoid(margin) - self.smoothing * logsigmoid(-margin)
         if self.nll:
-            own = sides(inputs.logp, inputs)
-            loss = loss - self.nll * own.chosen / own.chosen_length
+            loss = loss - self.nll * sides(inputs.logp, inputs, by_length=True)[0]
         return _finish(loss, margin, inputs)
 
 
@@ -103,11 +94,11 @@ class Ipo:
     by_length: bool = False
     """Divide log-ratios by length."""
 
+    def __post_init__(self) -> None:
+        within(self, beta=(1e-9, INF))
+
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
-        ratio = sides(against_reference(inputs), inputs)
-        good, bad = ratio.chosen, ratio.rejected
-        if self.by_length:
-            good, bad = good / ratio.chosen_length, bad / ratio.rejected_length
+        good, bad = sides(against_reference(inputs), inputs, by_length=self.by_length)
         return _finish((good - bad - 1 / (2 * self.beta)).square(), good - bad, inputs)
 
 
@@ -122,9 +113,12 @@ class SimPo:
     gamma: float = 1.375
     """Margin that is asked for; the paper gives it as 0.55 beta."""
 
+    def __post_init__(self) -> None:
+        within(self, beta=(0, INF), gamma=(0, INF))
+
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
-        own = sides(inputs.logp, inputs)
-        margin = self.beta * (own.chosen / own.chosen_length - own.rejected / own.rejected_length) - self.gamma
+        good, bad = sides(inputs.logp, inputs, by_length=True)
+        margin = self.beta * (good - bad) - self.gamma
         return _finish(-logsigmoid(margin), margin, inputs)
 
 
@@ -137,8 +131,10 @@ class Orpo:
     lam: float = 0.1
     """Weight of the odds-ratio part."""
 
+    def __post_init__(self) -> None:
+        within(self, lam=(0, INF))
+
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
-        own = sides(inputs.logp, inputs)
-        good, bad = own.chosen / own.chosen_length, own.rejected / own.rejected_length
+        good, bad = sides(inputs.logp, inputs, by_length=True)
         log_odds = (good - bad) - (torch.log1p(-good.exp()) - torch.log1p(-bad.exp()))
         return _finish(-good - self.lam * logsigmoid(log_odds), log_odds, inputs)

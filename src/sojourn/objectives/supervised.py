@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sojourn.credit.ranges import INF, within
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule
 from sojourn.objectives.inputs import LossInputs, Metrics, Objective
@@ -56,6 +57,9 @@ class AdvantageWeighted:
     aggregation: Aggregation = Aggregation()
     """How token losses become one number."""
 
+    def __post_init__(self) -> None:
+        within(self, beta=(1e-9, INF), limit=(0, INF))
+
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         return likelihood((inputs.advantage / self.beta).exp().clamp(max=self.limit), self.aggregation, inputs)
 
@@ -74,6 +78,10 @@ class Mix:
     """What is added."""
     weights: tuple[float, ...]
     """One for each part."""
+
+    def __post_init__(self) -> None:
+        if len(self.parts) != len(self.weights):
+            raise ValueError(f"Mix: {len(self.parts)} parts and {len(self.weights)} weights; give each part one weight")
 
     @property
     def kl(self) -> object | None:

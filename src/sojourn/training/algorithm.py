@@ -24,7 +24,7 @@ from sojourn.credit import (
 )
 from sojourn.credit.columns import Floats
 from sojourn.learner import Critic, Learner
-from sojourn.objectives import Kl, PolicyGradient, TopEntropy
+from sojourn.objectives import Kl, PolicyGradient, SecondMoment, TopEntropy
 from sojourn.objectives.presets import check, preset
 from sojourn.objectives.presets.refusals import NEEDS_REFERENCE, walk
 from sojourn.training.config import Experiment, TrainConfig
@@ -73,12 +73,17 @@ def refuse(experiment: Experiment, config: TrainConfig, *, group_size: int) -> N
 
 
 def _refuse_replay(experiment: Experiment, config: TrainConfig, title: str) -> None:
+    if experiment.credit is no_credit:
+        raise ValueError(f"{title} reads no advantage, by which groups worth remembering are told: replay=0")
     if config.episodes or reads_continuations(experiment.credit):
         what = "learns from stored episodes only" if config.episodes else "reads values that are not stored"
         raise ValueError(f"{title} {what}: replay=0")
     for part in walk(experiment.objective):
-        weighs = isinstance(part, PolicyGradient) and (part.granularity != "none" or any(c.weighs for c in part.corrections))
-        if isinstance(part, PolicyGradient) and not weighs and not any(isinstance(c, VTrace) for c in walk(experiment.credit)):
+        if not isinstance(part, PolicyGradient):
+            continue
+        by_ratio = part.granularity != "none" and (part.centre == "behaviour" or not part.reads_old)
+        weighs = by_ratio or any(correction.weighs for correction in part.corrections)
+        if not weighs and not any(isinstance(c, VTrace) for c in walk(experiment.credit)):
             raise ValueError(
                 f"{title}: replayed groups were sampled by older weights, and neither a ratio nor a correction accounts for that; choose a "
                 "granularity other than 'none', add corrections=(Importance(),), or set replay=0"
@@ -107,8 +112,9 @@ def reads_answers(credit: Credit) -> bool:
 
 def reads_start(experiment: Experiment, *, stale: bool, updates: int) -> bool:
     """Whether the policy at the start of the update must be scored: something reads it beside the one that sampled, and they differ
-    (`stale`), or the weights will have left it behind (several `updates`)."""
-    corrected = getattr(experiment.objective, "reads_old", False) and (stale or updates > 1)
+    (`stale`), the weights will have left it behind (several `updates`), or it is read before the update begins (`SecondMoment`)."""
+    before = any(isinstance(part, SecondMoment) for part in walk(experiment.objective))
+    corrected = getattr(experiment.objective, "reads_old", False) and (stale or updates > 1 or before)
     compared = any(isinstance(part, Distillation | KlInReward | VTrace) for part in walk(experiment.credit))
     return corrected or (compared and stale)
 
@@ -145,7 +151,7 @@ def filled(
     if any(isinstance(part, EntropyBonus | TopEntropy) for part in parts):
         columns = replace(columns, entropy_T=learner.scored(groups, columns, read_T)[1])
     if any(isinstance(part, OptimalTokenBaseline) for part in parts):
-        columns = replace(columns, square_T=learner.squares(groups, columns))
+        columns = replace(columns, square_T=learner.squares(groups, columns, read_T))
     return columns
 
 

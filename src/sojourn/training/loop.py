@@ -158,6 +158,9 @@ class Trainer:
         """Keep the groups that carried a signal, as rows of the episode store, with the mean size of their advantages."""
         group_T = table.group_S[table.row_T]
         for number, group in enumerate(groups):
+            returns = table.return_E[table.valid_E & (table.group_E == number)]
+            if not len(returns) or np.ptp(returns) == 0:
+                continue
             mine = group_T == number
             rows = [to_row(episode, group.key, lambda _: "", step=self.step) for episode in group.episodes]
             self.replay.add(rows, float(np.abs(advantage_T[mine]).mean()) if mine.any() else 0.0)
@@ -195,7 +198,7 @@ class Trainer:
         advantage_T = experiment.credit(table)
         target_T = advantage_T if critic is None else algorithm.targets(experiment.credit, table)
         kept = replace(table, valid_E=kept_E)
-        policy_learns = experiment.critic is None or experiment.critic.policy_learns(self.step)
+        policy_learns = experiment.critic is None or experiment.critic.policy_learns(self.step - self.config.warmup_steps)
         updates: list[dict[str, float]] = []
         for part in self._parts(kept):
             update: dict[str, float] = {}

@@ -52,6 +52,8 @@ def prepare(
         first = teacher(config.teacher, found.tokenizer, model.dtype)
     elif kind in ("reset", "average"):
         first = copy.deepcopy(model)
+        if kind == "average":
+            first = first.float()  # small steps towards the policy would be lost in bfloat16
     return model, found.tokenizer, None if first is None else first.requires_grad_(False)
 
 

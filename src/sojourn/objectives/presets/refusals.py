@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sojourn.credit import (
     GPG,
+    OPO,
     Band,
     BiLevelGae,
     Credit,
@@ -15,13 +16,13 @@ from sojourn.credit import (
     Filter,
     Gae,
     KlInReward,
+    LeafRelative,
     MaxRL,
     Normaliser,
     OptimalTokenBaseline,
     PassK,
     PassKBest,
     VTrace,
-    opo,
 )
 from sojourn.objectives.controllers import EntropyTarget, KlTarget, Reference
 from sojourn.objectives.critic import ValueLoss
@@ -33,7 +34,7 @@ from sojourn.objectives.preference import Dpo, Ipo
 
 NEEDS_CRITIC = (BiLevelGae, Gae, VTrace)
 NEEDS_REFERENCE = (Distillation, Dpo, Ipo, Kl, KlInReward, Kto)
-NEEDS_GROUP = (GPG, MaxRL, OptimalTokenBaseline, PassK, PassKBest)
+NEEDS_GROUP = (GPG, MaxRL, OPO, OptimalTokenBaseline, PassK, PassKBest)
 
 
 class Parts(Protocol):
@@ -117,6 +118,7 @@ def _check_group(title: str, parts: list[Any], size: int) -> None:
         if size < 2 and getattr(part, "compares", None) == "episodes":
             raise ValueError(f"{title}: a group of one has no pair to compare; raise the group size to 2 or more")
     relative = sum(isinstance(part, Normaliser) and "group" in (part.mean, part.deviation) for part in parts)
-    relative -= sum(getattr(part, "bucket", "") == "batch" for part in parts)  # whose normaliser compares within the batch
-    if size < 2 and (relative > 0 or any(part is opo or isinstance(part, NEEDS_GROUP) for part in parts)):
+    elsewhere = (getattr(part, "bucket", "") in ("batch", "siblings") or isinstance(part, LeafRelative) for part in parts)
+    relative -= sum(elsewhere)  # whose normalisers compare within the batch, or within one episode that is a tree
+    if size < 2 and (relative > 0 or any(isinstance(part, NEEDS_GROUP) for part in parts)):
         raise ValueError(f"{title}: a group of one has no baseline and trains nothing; raise the group size to 2 or more")

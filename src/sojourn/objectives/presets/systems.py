@@ -76,7 +76,7 @@ SYSTEMS: dict[str, Preset] = {
         objective=PolicyGradient(trust_region=HIGHER),
         filters=(ResampleOnCorrect(keep=16), ZeroSignal()),
         constants=("32 sampled, 16 kept: the paper", DAPO_CLIPS),
-        note="at most half of what is kept are failures if successes suffice; the official code keeps the group's own shares",
+        note="successes and failures are kept in the group's own shares; the cleanest successes, as in the official code (the paper draws)",
     ),
     "r_zero": Preset(
         title="R-Zero solver",
