@@ -58,7 +58,7 @@ SETS = {
         goal=0.8,
         last=5,
     ),
-    "cartpole": Set(recipe="cartpole", settings=("--steps", "60"), algorithms=("turn_ppo",), key="reward", goal=195.0, last=5),
+    "cartpole": Set(recipe="cartpole", settings=(), algorithms=("turn_ppo",), key="reward", goal=195.0, last=5),
 }
 
 
