@@ -6,10 +6,12 @@ from dataclasses import fields
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import pytest
 from bounds import INF, check_bounds
 
 from sojourn import credit
+from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.credit import shaping
 
 PAPERS: dict[str, dict[str, Any]] = {
@@ -81,3 +83,12 @@ def test_numbers_beyond_the_bounds_are_refused(name: str) -> None:
 def test_a_sum_has_one_weight_for_each_part() -> None:
     with pytest.raises(ValueError, match="2 parts and 1 weights"):
         credit.Sum(parts=(credit.grpo(), credit.grpo()), weights=(1.0,))
+
+
+def test_shaping_adds_named_terms_to_the_final_reward() -> None:
+    table = credit.columns([group([Script([Turn()], final=1.0), Script([Turn()])])])
+    found = credit.shaped([], table, {"half": lambda _, c: c.return_E / 2, "one": lambda _, c: np.ones(len(c.final_E))})
+    np.testing.assert_array_equal(found.final_E, [2.5, 1.0])
+    np.testing.assert_array_equal(found.terms_E["half"], [0.5, 0.0])
+    with pytest.raises(ValueError, match="pays a term 'half' already"):
+        credit.shaped([], found, {"half": lambda _, c: c.return_E})

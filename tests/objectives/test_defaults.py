@@ -34,7 +34,8 @@ PAPERS: dict[str, dict[str, Any]] = {
     "Supervised": {"weight": "plain", "positive_only": False},
     "AdvantageWeighted": {"beta": 1.0, "limit": 20.0},  # official code of AWR
     "ValueLoss": {"warm_up": 0},
-    "Reference": {"every": 0, "rate": 1.0},
+    "Reference": {"every": 0, "rate": 1.0, "new_optimizer": False},
+    "KlTarget": {"horizon": 10000},  # Ziegler et al., arXiv 1909.08593
 }
 
 UP, UNIT = (0.0, INF), (0.0, 1.0)
@@ -80,3 +81,9 @@ def test_numbers_beyond_the_bounds_are_refused(name: str) -> None:
 def test_a_mix_has_one_weight_for_each_part() -> None:
     with pytest.raises(ValueError, match="1 parts and 2 weights"):
         objectives.Mix(parts=(objectives.Supervised(),), weights=(1.0, 1.0))
+
+
+def test_who_reads_the_policy_at_the_start_of_the_update() -> None:
+    """Only for these is it scored."""
+    assert objectives.Importance().reads_old and objectives.SecondMoment().reads_old and objectives.Kto().reads_old
+    assert not objectives.NegativeSequenceMask().reads_old

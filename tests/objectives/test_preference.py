@@ -44,6 +44,7 @@ def test_the_variants_of_dpo() -> None:
     conservative = -0.8 * log(sigmoid(margin)) - 0.2 * log(sigmoid(-margin))
     assert Dpo(smoothing=0.2)(DIGEST)[0].item() == pytest.approx(conservative)
     assert Dpo(nll=0.5)(DIGEST)[0].item() == pytest.approx(-log(sigmoid(margin)) + 0.5 * 1.0)
+    assert Dpo(nll=0.5)(AVERAGES)[0].item() == pytest.approx(log(2) + 0.5 * 0.6)  # the reference is the policy: no margin
     by_length = 0.1 * (0.5 / 2 + 0.3 / 1)
     assert Dpo(by_length=True)(DIGEST)[0].item() == pytest.approx(-log(sigmoid(by_length)))
     assert Ipo(by_length=True)(DIGEST)[0].item() == pytest.approx((0.55 - 5) ** 2)
