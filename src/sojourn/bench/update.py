@@ -14,22 +14,24 @@ from sojourn.bench.ours import smollm2
 from sojourn.core import ROOT, Episode, EpisodeGroup, Kind, Span, Task, TrajectoryTree
 from sojourn.credit import columns, dr_grpo
 from sojourn.learner import Learner, OptimizerConfig
+from sojourn.learner.optimizer import AdamW
 from sojourn.objectives import PolicyGradient
 
 
 def update(quick: bool) -> Result:
-    """Gradients of the same policy-gradient loss.  `ideal` is how many more tokens the padded rows hold than the tree."""
+    """An optimizer step of the same policy-gradient loss.  `ideal` is how many more tokens the padded rows hold than the tree."""
     result = Result("update")
     for share in (0.0, 0.5, 0.9):
         group = episodes(share, 8, 192 if quick else 768)
         table = columns([group])
         advantage_T = dr_grpo()(table)
-        learner, plain = Learner(smollm2().model, OptimizerConfig(learning_rate=0.0)), smollm2().model
+        still = OptimizerConfig(learning_rate=0.0)
+        learner, plain = Learner(smollm2().model, still), smollm2().model
         unique = len(learner.cut([group], table, np.ones(len(table.row_T), bool))[0].batch)
 
         sides: dict[str, Side] = {
             "sojourn": partial(learner.update, [group], table, advantage_T, PolicyGradient()),
-            "padded": partial(padded_rows, plain, group, advantage_T),
+            "padded": partial(padded_step, plain, AdamW(plain, still), group, advantage_T),
         }
         taken = alternate(sides, 2 if quick else 5)
         width = max(len(group.tree.tokens(episode.actions[0])) for episode in group.episodes)
@@ -63,8 +65,14 @@ def episodes(share: float, size: int, length: int) -> EpisodeGroup:
     return group
 
 
+def padded_step(model: PreTrainedModel, optimizer: AdamW, group: EpisodeGroup, advantage_T: NDArray[np.float64]) -> None:
+    """The gradient of `padded_rows`, and the step that it is for."""
+    padded_rows(model, group, advantage_T)
+    optimizer.step()
+
+
 def padded_rows(model: PreTrainedModel, group: EpisodeGroup, advantage_T: NDArray[np.float64]) -> None:
-    """The usual way: a row for each episode, padded on the right; the head on action places only."""
+    """Gradients the usual way: a row for each episode, padded on the right; the head on action places only."""
     paths = [group.tree.tokens(episode.actions[0]) for episode in group.episodes]
     ids = torch.zeros(len(paths), max(map(len, paths)), dtype=torch.long)
     mask, acted = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
@@ -76,5 +84,3 @@ def padded_rows(model: PreTrainedModel, group: EpisodeGroup, advantage_T: NDArra
     logp = model.get_output_embeddings()(hidden).log_softmax(-1).gather(1, ids[acted][:, None])[:, 0]
     ratio = (logp - logp.detach()).exp()
     (-(ratio * torch.from_numpy(advantage_T).float()).mean()).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    model.zero_grad()

@@ -8,8 +8,8 @@ the check is then skipped, which is neither passed nor failed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,23 @@ if TYPE_CHECKING:
 
 class NotOffered(Exception):
     """The implementation has no such algorithm, or its interface cannot express the question."""
+
+
+Question = TypeVar("Question")
+
+
+def answerable(questions: Iterable[Question], ask: Callable[[Question], object]) -> list[Question]:
+    """Those of the questions that get an answer.  Raises NotOffered if none does."""
+    reasons, kept = [], []
+    for question in questions:
+        try:
+            ask(question)
+            kept.append(question)
+        except NotOffered as reason:
+            reasons.append(str(reason))
+    if not kept:
+        raise NotOffered(reasons[0])
+    return kept
 
 
 class Adapter(Protocol):

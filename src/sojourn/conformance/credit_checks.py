@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sojourn.conformance.adapter import Adapter, NotOffered
+from sojourn.conformance.adapter import Adapter, answerable
 from sojourn.conformance.algorithms import GROUPED, OVER_ACTIONS, SCALED, VALUED, WHITENED
 from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.core import EpisodeGroup
@@ -40,16 +40,7 @@ def equal(left: NDArray[np.float64], right: NDArray[np.float64], what: str, tole
 
 def offered(adapter: Adapter, algorithms: Iterable[str]) -> list[str]:
     """Those of the algorithms that the adapter has.  Raises NotOffered if it has none."""
-    reasons, kept = [], []
-    for algorithm in algorithms:
-        try:
-            adapter.advantages(algorithm, [group(scripts())])
-            kept.append(algorithm)
-        except NotOffered as reason:
-            reasons.append(str(reason))
-    if not kept:
-        raise NotOffered(reasons[0])
-    return kept
+    return answerable(algorithms, lambda algorithm: adapter.advantages(algorithm, [group(scripts())]))
 
 
 def observations_do_not_reach_advantages(adapter: Adapter) -> str:

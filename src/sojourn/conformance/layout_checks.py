@@ -7,7 +7,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from sojourn.conformance.adapter import Adapter, NotOffered, gradient
+from sojourn.conformance.adapter import Adapter, answerable, gradient
 from sojourn.conformance.algorithms import LOSSES, PREFERRING
 from sojourn.conformance.batches import batch
 from sojourn.conformance.ranks import over_ranks
@@ -24,16 +24,8 @@ Asked = tuple[str, Over | None]
 
 def offered(adapter: Adapter, asked: Iterable[Asked]) -> list[Asked]:
     """Those of the algorithms, with another aggregation or their own, that the adapter has.  Raises NotOffered if it has none."""
-    reasons, kept, rows = [], [], to_rows(batch(TURNS))
-    for algorithm, over in asked:
-        try:
-            adapter.loss(algorithm, rows, [[0, 1, 2, 3]], aggregation=over)
-            kept.append((algorithm, over))
-        except NotOffered as reason:
-            reasons.append(str(reason))
-    if not kept:
-        raise NotOffered(reasons[0])
-    return kept
+    rows = to_rows(batch(TURNS))
+    return answerable(asked, lambda each: adapter.loss(each[0], rows, [[0, 1, 2, 3]], aggregation=each[1]))
 
 
 def own(algorithms: Iterable[str]) -> list[Asked]:

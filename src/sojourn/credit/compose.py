@@ -16,7 +16,7 @@ import numpy as np
 from sojourn.credit.columns import Columns, Credit, Floats
 from sojourn.credit.formula import formula
 from sojourn.credit.group import Normaliser
-from sojourn.credit.ranges import within
+from sojourn.credit.ranges import weighed, within
 from sojourn.credit.recursion import backward_tokens
 from sojourn.credit.transforms import Transform
 
@@ -51,8 +51,7 @@ class Sum:
     """One weight for each part."""
 
     def __post_init__(self) -> None:
-        if len(self.parts) != len(self.weights):
-            raise ValueError(f"Sum: {len(self.parts)} parts and {len(self.weights)} weights; give each part one weight")
+        weighed(self)
 
     @property
     def formula(self) -> str:

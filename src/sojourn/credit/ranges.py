@@ -20,3 +20,11 @@ def within(part: Any, **bounds: tuple[float, float]) -> None:
         if value is not None and not low <= value <= high:
             reach = f"between {low:g} and {high:g}" if high < INF else f"at or above {low:g}"
             raise ValueError(f"{type(part).__name__}({name}={value:g}): must lie {reach}")
+
+
+def weighed(part: Any) -> None:
+    """Raise `ValueError` if `part` has another number of `weights` than of `parts`."""
+    if len(part.parts) != len(part.weights):
+        raise ValueError(
+            f"{type(part).__name__}: {len(part.parts)} parts and {len(part.weights)} weights; give each part one weight"
+        )

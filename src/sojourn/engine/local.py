@@ -16,11 +16,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sojourn.core import ContextFull, Floats, InfrastructureError, Ints
-from sojourn.engine.attention import Plan, attach, using
+from sojourn.engine.attention import Plan, attach
 from sojourn.engine.cache import Cache, Segment, Shape, Slot, common_prefix
 from sojourn.engine.fixed import CHUNK, FixedPlan
 from sojourn.engine.fused import FusedModel
-from sojourn.engine.packed import PackedLinears
+from sojourn.engine.packed import PackedModel
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.sampling import legal_next, restrict, sample, uniform
@@ -79,8 +79,7 @@ class LocalEngine:
         self._max_context: int = min(max_context, config.max_position_embeddings)
         shape = Shape.of(model)
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
-        self._fused = FusedModel(model) if FusedModel.runs(model) else None
-        self._packed = PackedLinears(model)
+        self._runner = FusedModel(model) if FusedModel.runs(model) else PackedModel(model)
         self._cache = Cache(shape, max_batch, -(-self._max_context // CHUNK) * CHUNK, shared_tokens=shared_tokens)
         self._deterministic = deterministic
         self._group = config.num_attention_heads // shape.kv_heads
@@ -122,9 +121,7 @@ class LocalEngine:
     def update(self, version: int) -> None:
         """The shared weights have changed: what was computed with the old ones is forgotten."""
         self.version = version
-        self._packed.forget()
-        if self._fused is not None:
-            self._fused.forget()
+        self._runner.forget()
         self._cache.clear()
 
     async def _run(self) -> None:
@@ -208,16 +205,8 @@ class LocalEngine:
     def _forward(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
         """Logits (len(rows), V) in float32 of the flat tokens `rows`."""
         self.computed_tokens += len(ids)
-        if self._fused is not None:
-            with torch.no_grad():
-                return self._fused.logits(plan, ids, positions, rows).float()
-        with using(plan), self._packed.installed(), torch.no_grad():
-            output = self.model.base_model(
-                input_ids=torch.tensor([list(ids)], device=self.model.device),
-                position_ids=torch.tensor([list(positions)], device=self.model.device),
-                use_cache=False,
-            )
-            logits: torch.Tensor = self.model.get_output_embeddings()(output.last_hidden_state[0, list(rows)]).float()
+        with torch.no_grad():
+            logits = self._runner.logits(plan, ids, positions, rows).float()
         return logits.div_(self._softcap).tanh_().mul_(self._softcap) if self._softcap else logits
 
     def _append(self, request: _Request, token: int, logprob: float) -> None:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from sojourn.engine.attention import Plan, using
 
 ROWS = 32
 """Rows that the layout is made for; others work as well, a little slower."""
@@ -49,10 +52,11 @@ class Packed:
         return total
 
 
-class PackedLinears:
-    """All plain linear layers of `model` on a CPU; what is none of these runs as it is."""
+class PackedModel:
+    """Any model as `transformers` runs it, with all plain linear layers packed; see `LocalEngine`."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
         self._layers: Sequence[nn.Linear] = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and packs(layer)]
         self._products: list[Packed] = []
 
@@ -60,8 +64,19 @@ class PackedLinears:
         """The weights have changed."""
         self._products = []
 
+    def logits(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> Tensor:
+        """Logits (len(rows), V) of the flat tokens `rows`."""
+        with using(plan), self._installed():
+            output = self._model.base_model(
+                input_ids=torch.tensor([list(ids)], device=self._model.device),
+                position_ids=torch.tensor([list(positions)], device=self._model.device),
+                use_cache=False,
+            )
+            logits: Tensor = self._model.get_output_embeddings()(output.last_hidden_state[0, list(rows)])
+        return logits
+
     @contextmanager
-    def installed(self) -> Iterator[None]:
+    def _installed(self) -> Iterator[None]:
         """The layers multiply with the copies in here."""
         if not self._products:
             self._products = [Packed(layer) for layer in self._layers]

@@ -110,8 +110,9 @@ class _Head(torch.autograd.Function):
                 else:
                     p.mul_(-total[:, None])
                 p.index_put_((local, target[entries]), d_logp[entries], accumulate=True)
-                own.copy_(p.mul_(slope) if slope is not None else p)
-            d_logits.div_(ctx.temperature)
+                if slope is not None:
+                    p.mul_(slope)
+                own.copy_(p.div_(ctx.temperature) if ctx.temperature != 1 else p)
             d_hidden[chunk] = d_logits @ weight
             if d_weight is not None:
                 d_weight.addmm_(d_logits.t(), hidden[chunk])

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, weighed, within
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule
 from sojourn.objectives.inputs import LossInputs, Metrics, Objective
@@ -80,8 +80,7 @@ class Mix:
     """One for each part."""
 
     def __post_init__(self) -> None:
-        if len(self.parts) != len(self.weights):
-            raise ValueError(f"Mix: {len(self.parts)} parts and {len(self.weights)} weights; give each part one weight")
+        weighed(self)
 
     @property
     def kl(self) -> object | None:

@@ -156,10 +156,9 @@ class Trainer:
 
     def _remember(self, groups: Sequence[EpisodeGroup], table: Columns, advantage_T: NDArray[np.float64]) -> None:
         """Keep the groups that carried a signal, as rows of the episode store, with the mean size of their advantages."""
-        group_T = table.group_S[table.row_T]
+        group_T, signal_E = table.group_S[table.row_T], ZeroSignal()(table)
         for number, group in enumerate(groups):
-            returns = table.return_E[table.valid_E & (table.group_E == number)]
-            if not len(returns) or np.ptp(returns) == 0:
+            if not signal_E[table.group_E == number].any():
                 continue
             mine = group_T == number
             rows = [to_row(episode, group.key, lambda _: "", step=self.step) for episode in group.episodes]
