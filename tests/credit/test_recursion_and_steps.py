@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sojourn.conformance.synthetic import Script, Turn, group
-from sojourn.credit import GiGPO, GroupRelative, Normaliser, StepRelative, TokenReturns, columns, singleton_share
+from sojourn.credit import GiGPO, GroupRelative, Normaliser, StepRelative, TokenReturns, columns
 from sojourn.credit.recursion import after_actions, backward_actions, backward_tokens
 from sojourn.credit.steps import action_returns, buckets
 
@@ -100,13 +100,6 @@ def test_gigpo_with_unique_states_is_grpo_bit_for_bit() -> None:
     for scripts in (unique, unknown):
         c = columns([group(scripts)])
         assert GiGPO(normaliser=Normaliser())(c).tolist() == GroupRelative()(c).tolist()
-        assert singleton_share(c) == 1.0
-
-
-def test_the_share_of_singletons_is_counted_over_actions() -> None:
-    c = columns([group([Script([Turn(anchor="s"), Turn(anchor="t")]), Script([Turn(anchor="s"), Turn()])])])
-    assert singleton_share(c) == 0.5
-    assert singleton_share(columns([])) == 0.0
 
 
 def test_step_relative_over_turns_is_the_joint_return_minus_its_mean_at_that_turn() -> None:

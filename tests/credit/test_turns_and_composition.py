@@ -158,6 +158,31 @@ def test_gdpo_gives_every_term_the_same_say() -> None:
     assert weighted == pytest.approx(Normaliser()(np.array([1.0, 0.0, 0.0]), np.zeros(3, int)), abs=1e-5)
 
 
+def paid(*rewards: dict[str, float], failed: tuple[int, ...] = (), key: str = "g") -> object:
+    return group([Script([Turn(1, reward=reward)], failed=i in failed) for i, reward in enumerate(rewards)], key=key)
+
+
+def test_gdpo_refuses_a_weight_for_a_term_that_nobody_was_paid() -> None:
+    c = columns([paid({"format": 1.0, "answer": 0.0}, {"format": 0.0, "answer": 1.0})])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"weights names 'formt', .* \(paid: answer, format\); correct the name"):
+        GDPO(weights={"format": 2.0, "formt": 0.5})(c)
+
+
+def test_gdpo_takes_a_term_for_0_where_some_were_not_paid_it() -> None:
+    """In one episode, or in none of a group's."""
+    full = [paid({"a": 1.0, "b": 2.0}, {"a": 0.0, "b": 0.0}), paid({"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 0.0}, key="h")]
+    bare = [paid({"a": 1.0, "b": 2.0}, {"a": 0.0}), paid({"a": 1.0}, {"a": 0.0}, key="h")]
+    one, other = (GDPO(weights={"b": 3.0})(columns(each)) for each in (full, bare))  # type: ignore[arg-type]
+    assert one.tolist() == other.tolist() and one.any()
+
+
+def test_gdpo_does_not_ask_for_a_term_in_a_batch_without_signal() -> None:
+    """Nobody came so far as to be judged, or all broke before."""
+    credit = GDPO(weights={"answer": 2.0})
+    for nobody in (paid({"reward": 0.0}, {"reward": 0.0}), paid({}, {}), paid({"a": 1.0}, {"a": 0.0}, failed=(0, 1))):
+        assert credit(columns([nobody])).tolist() == [0.0, 0.0]  # type: ignore[list-item]
+
+
 def test_kl_in_the_reward_lowers_what_follows() -> None:
     c = columns([group([Script([Turn(2)], final=1.0), Script([Turn(1)])])])
     c = replace(c, logp_T=np.array([-1.0, -1.0, -2.0]), ref_logp_T=np.array([-1.5, -1.25, -1.0]))

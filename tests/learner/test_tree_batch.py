@@ -76,6 +76,30 @@ def test_tokens_that_are_not_trained_are_context_only() -> None:
     assert batch.token.tolist() == [5, 6, 7], "what follows the last trained token is not computed"
 
 
+def test_a_turn_of_a_rewritten_context_sees_the_question_and_the_turn_before() -> None:
+    """MEM1, arXiv 2506.15841: question, then thought, request and information of each turn; the context keeps the last turn alone.
+    What its released training mask hides beyond that, the sampler did see."""
+    names = ["q", "t0", "r0", "i0", "t1", "r1", "i1", "t2", "r2"]
+    ids = {name: np.array([number]) for number, name in enumerate(names)}
+    tree, parts = TrajectoryTree(), []
+
+    def say(parent: int, *said: str) -> int:
+        span = tree.add(Span(parent, np.concatenate([ids[name] for name in said]), Kind.ACTION))
+        parts.append((tree, span, np.array([names.index(name) for name in said])))
+        return span
+
+    def show(parent: int, *shown: str) -> int:
+        return tree.add(Span(parent, np.concatenate([ids[name] for name in shown]), Kind.OBSERVATION))
+
+    say(show(say(show(ROOT, "q"), "t0", "r0"), "i0"), "t1", "r1")
+    say(show(ROOT, "q", "t1", "r1", "i1"), "t2", "r2")
+    batch = build(parts)
+    seen = [[names[token] for token in batch.token[row]] for row in batch.visible()]
+    for expected in ("q t0 r0 i0", "q t0 r0 i0 t1", "q t1 r1 i1", "q t1 r1 i1 t2"):
+        assert seen.count(expected.split()) == 1, expected
+    assert len(seen) == 5 + 4, "the question is shared"
+
+
 def test_two_groups_with_one_system_prompt_share_it() -> None:
     tree, other = TrajectoryTree(), TrajectoryTree()
     parts = []

@@ -157,7 +157,7 @@ def test_a_band_that_no_group_can_reach_is_refused() -> None:
         (Kl, {"coefficient": -1.0}, "at or above 0"),
         (Gae, {"gamma": 1.1}, "between 0 and 1"),
         (ValueLoss, {"clip": -0.1}, "at or above 0"),
-        (Reference, {"kind": "reset"}, "how many updates lie between renewals"),
+        (Reference, {"kind": "reset"}, "how many rollouts lie between renewals"),
     ],
 )
 def test_numbers_without_sense_are_refused_where_they_are_written(part: type, numbers: dict, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from sojourn.core import EpisodeGroup
 from sojourn.credit import Columns
 from sojourn.learner import Learner
 from sojourn.models import LoadedModel
+from sojourn.objectives import Importance, Mix, Objective, PolicyGradient, Supervised, Unclipped
 from sojourn.training import Trainer, train
 
 SHIFT = 0.25
@@ -74,6 +76,7 @@ def test_m2po_drops_what_the_engine_got_wrong_in_every_update(epochs: int, tmp_p
     assert all(torch.equal(old, new) for old, new in zip(before, trainer.model.parameters(), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:.*granularity 'none'")
 @pytest.mark.parametrize(
     ("name", "updates", "expected"),
     [
@@ -93,6 +96,33 @@ def test_the_start_is_scored_once_and_only_where_it_is_read(
     trainer = Trainer(config(tmp_path, tmp_path, algorithm=name, epochs=updates), experiment(), small())
     asyncio.run(trainer.train_step())
     assert len(scorings) == expected
+
+
+NONE = PolicyGradient(granularity="none", trust_region=Unclipped(), corrections=(Importance(),))
+
+
+@pytest.mark.parametrize(
+    ("objective", "updates", "warned"),
+    [
+        (NONE, {"epochs": 2}, True),
+        (NONE, {"minibatches": 3}, True),
+        (Mix(parts=(Supervised(), NONE), weights=(1.0, 1.0)), {"epochs": 2}, True),
+        (NONE, {}, False),
+        (PolicyGradient(), {"epochs": 2, "minibatches": 2}, False),
+        (Supervised(), {"epochs": 2}, False),
+    ],
+)
+def test_several_updates_without_a_ratio_are_said_to_be_off_policy(
+    objective: Objective, updates: dict[str, int], warned: bool, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        Trainer(config(tmp_path, tmp_path, **updates), replace(experiment(), objective=objective), small())
+    about = [str(each.message) for each in said if "granularity 'none'" in str(each.message)]
+    assert len(about) == warned
+    assert all(
+        text.startswith("this experiment: ") and f"{max(updates.values())} updates of each rollout" in text for text in about
+    )
 
 
 def moved_from(model: Path) -> tuple[LoadedModel, LoadedModel]:

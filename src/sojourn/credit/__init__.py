@@ -25,7 +25,7 @@ from sojourn.credit.passk import PassK, PassKBest
 from sojourn.credit.reading import columns
 from sojourn.credit.replay import Replay
 from sojourn.credit.shaping import Shaping, shaped
-from sojourn.credit.steps import GiGPO, StepRelative, singleton_share
+from sojourn.credit.steps import GiGPO, StepRelative
 from sojourn.credit.transforms import Bounded, EntropyBonus, PositiveOnly, Whiten
 from sojourn.credit.tree import LeafRelative, TreePO, TreeRPO
 from sojourn.credit.turns import MTGRPO, InformationGain, ProcessRewards
@@ -37,5 +37,5 @@ __all__ = [
     "MaxRL",    "Normaliser", "OptimalTokenBaseline", "Overlong", "PassK", "PassKBest", "PositiveOnly", "ProcessRewards", "Replay",
     "ResampleOnCorrect", "Shaping", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace", "Valid",
     "Whiten", "ZeroSignal", "action_pairs", "columns", "dr_grpo", "episode_pairs", "formula", "grpo", "keep", "opo", "rloo", "shaped",
-    "singleton_share", "value_targets",
+    "value_targets",
 ]  # fmt: skip

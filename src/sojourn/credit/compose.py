@@ -87,7 +87,11 @@ class Then:
 
 @dataclass(frozen=True, kw_only=True)
 class GDPO:
-    """Each reward term by itself against the group, so that no term drowns another by its scale."""
+    """Each reward term by itself against the group, so that no term drowns another by its scale.
+
+    Raises ValueError for a weight of a term that no episode of the batch was paid.  In a batch without any signal, where nobody came so
+    far as to be judged, a term may be missing.
+    """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     """Weight of each named term; a term that is not named has weight 1."""
@@ -102,9 +106,14 @@ class GDPO:
         )
 
     def __call__(self, columns: Columns) -> Floats:
-        each = [
-            self.weights.get(name, 1.0) * self.normaliser(value, columns.group_E, columns.valid_E)
-            for name, value in columns.terms_E.items()
-        ]
-        total = np.sum([np.zeros(len(columns.final_E)), *each], axis=0)
+        each = {name: self.normaliser(value, columns.group_E, columns.valid_E) for name, value in columns.terms_E.items()}
+        unknown = [name for name in self.weights if name not in each]
+        if unknown and any(value.any() for value in each.values()):
+            raise ValueError(
+                f"GDPO: weights names '{unknown[0]}', but no episode was paid such a term (paid: {', '.join(each)}); correct the name, or let "
+                "the environment pay it to every episode that it judges, 0 for one that earned nothing"
+            )
+        total = np.zeros(len(columns.final_E))
+        for name, value in each.items():
+            total += self.weights.get(name, 1.0) * value
         return columns.spread_episodes(ACROSS(total, columns.group_E, columns.valid_E))

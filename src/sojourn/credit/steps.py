@@ -99,9 +99,3 @@ class GiGPO:
         episode = GroupRelative(normaliser=self.normaliser)
         step = StepRelative(bucket="state", gamma=self.gamma, normaliser=self.normaliser)
         return episode(columns) + self.omega * step(columns)
-
-
-def singleton_share(columns: Columns) -> float:
-    """Share of actions that are alone in their state; above 0.7 GiGPO has become GRPO."""
-    _, inverse, count = np.unique(buckets(columns, "state"), return_inverse=True, return_counts=True)
-    return float((count[inverse] == 1).mean()) if len(inverse) else 0.0

@@ -66,7 +66,8 @@ class Reference:
     kind: Literal["none", "frozen", "reset", "average"] = "none"
     """none; the first policy; a copy of the policy, renewed; or a moving average of the policy."""
     every: int = 0
-    """Updates between renewals of "reset" and "average"."""
+    """Rollouts (optimizer steps, where each rollout makes one) between renewals of "reset" and "average"; raising it holds the policy
+    longer to where it was."""
     rate: float = 1.0
     """Share of the policy that a renewal takes over; 1 copies it.  Of adapters, each factor by itself.  [TR-DPO, arXiv 2404.09656: 0.6]"""
     new_optimizer: bool = False
@@ -76,12 +77,12 @@ class Reference:
         within(self, rate=(0, 1))
         if self.kind in ("reset", "average") and self.every < 1:
             raise ValueError(
-                f"Reference(kind='{self.kind}', every={self.every}): say how many updates lie between renewals, 1 or more"
+                f"Reference(kind='{self.kind}', every={self.every}): say how many rollouts lie between renewals, 1 or more"
             )
 
-    def due(self, update: int) -> bool:
-        """Whether the reference is renewed after this update, counted from 1."""
-        return self.kind in ("reset", "average") and self.every > 0 and update % self.every == 0
+    def due(self, rollout: int) -> bool:
+        """Whether the reference is renewed after all updates of this rollout, counted from 1."""
+        return self.kind in ("reset", "average") and self.every > 0 and rollout % self.every == 0
 
     @torch.no_grad()
     def renew(self, reference: Iterable[Tensor], policy: Iterable[Tensor]) -> None:

@@ -35,14 +35,15 @@ class ValueLoss:
     clip: float | None = None
     """How far a value may move in one update, in units of return; None does not bound it."""
     warm_up: int = 0
-    """Updates in which only the critic learns; raise it when the critic starts from a language model's head."""
+    """Rollouts from which only the critic learns, counted after those that imitate an oracle; raise it when the critic starts from a
+    language model's head."""
 
     def __post_init__(self) -> None:
         within(self, clip=(0, INF), warm_up=(0, INF))
 
-    def policy_learns(self, update: int) -> bool:
-        """Whether the policy is trained in this update, counted from 0."""
-        return update >= self.warm_up
+    def policy_learns(self, rollout: int) -> bool:
+        """Whether the policy is trained on this rollout, counted from 0."""
+        return rollout >= self.warm_up
 
     def __call__(self, inputs: CriticInputs) -> tuple[Tensor, Metrics]:
         square = (inputs.value - inputs.target).square()

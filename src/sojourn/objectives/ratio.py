@@ -4,7 +4,7 @@
     turn        s = exp(mean of l_t over the action span)                             [GSPO per turn]
     sequence    s = exp(mean of l_t over the sequence's action tokens)                [GSPO, arXiv 2507.18071, eq. 7]
     product     s = exp(sum of l_t over the sequence)                                 [RLOO, arXiv 2402.14740]
-    none        1, with the gradient of log pi                                        [REINFORCE]
+    none        1, with the gradient of log pi: right in a rollout's first update     [REINFORCE]
 
 A ratio of many tokens is used in its token form sg[s] pi / sg[pi] (GSPO, eq. 14): the value is s, and each token's gradient
 carries that token's own advantage.  With one advantage per sequence this is the gradient of s itself.

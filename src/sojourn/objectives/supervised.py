@@ -72,7 +72,10 @@ def likelihood(factor: Tensor, aggregation: Aggregation, inputs: LossInputs) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """loss = sum of weight x loss of each part, on the same tokens: (1 - mu) RL + mu SFT (CHORD), PPO + NLL of successes (VAPO)."""
+    """loss = sum of weight x loss of each part, on the same tokens: (1 - mu) RL + mu SFT (CHORD), PPO + NLL of successes (VAPO).
+
+    Raises ValueError for two parts that look at the whole batch (`PolicyGradient`, `Kto`).
+    """
 
     parts: tuple[Objective, ...]
     """What is added."""
@@ -81,6 +84,18 @@ class Mix:
 
     def __post_init__(self) -> None:
         weighed(self)
+        if len(rules := self._rules) > 1:
+            first, second = (type(rule).__name__ for rule in rules[:2])
+            raise ValueError(
+                f"Mix: {first} and {second} both look at the whole batch to mark or weigh tokens, and their marks would mix; keep one of "
+                "them (policy gradients that differ in their advantages are one, with credit.Sum)"
+            )
+
+    @property
+    def _rules(self) -> list[BatchRule]:
+        """The parts that look at the whole batch."""
+        parts: tuple[object, ...] = self.parts
+        return [part for part in parts if isinstance(part, BatchRule)]
 
     @property
     def kl(self) -> object | None:
@@ -93,11 +108,8 @@ class Mix:
         return any(getattr(part, "reads_old", False) for part in self.parts)
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
-        """Let the parts' batch-level rules see the whole batch.  Raises ValueError if two parts have some."""
-        parts: tuple[object, ...] = self.parts
-        rules = [part for part in parts if isinstance(part, BatchRule)]
-        if len(rules) > 1:
-            raise ValueError("Mix: two parts have batch-level rules, and their marks would mix; keep one of them")
+        """Let the part that looks at the whole batch do so."""
+        rules = self._rules
         return rules[0].prepare(inputs) if rules else inputs
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -55,7 +56,7 @@ def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
 
 def refuse(experiment: Experiment, config: TrainConfig, *, group_size: int) -> None:
     """Raise `ValueError`, with the reason and the fix, for parts that contradict each other, the config, or groups of this size."""
-    title = f"algorithm '{config.algorithm}'" if config.algorithm else "this experiment"
+    title = _title(config)
     check(experiment, title, group_size=group_size)
     kind = experiment.reference.kind
     if config.teacher and kind != "frozen":
@@ -88,6 +89,25 @@ def _refuse_replay(experiment: Experiment, config: TrainConfig, title: str) -> N
                 f"{title}: replayed groups were sampled by older weights, and neither a ratio nor a correction accounts for that; choose a "
                 "granularity other than 'none', add corrections=(Importance(),), or set replay=0"
             )
+
+
+def warn(experiment: Experiment, config: TrainConfig) -> None:
+    """Say what works otherwise than its formula promises: several updates of a rollout, and no ratio that would notice."""
+    updates = config.epochs * config.minibatches
+    if updates > 1 and any(
+        isinstance(part, PolicyGradient) and part.granularity == "none" for part in walk(experiment.objective)
+    ):
+        warnings.warn(
+            f"{_title(config)}: {updates} updates of each rollout (epochs {config.epochs}, minibatches {config.minibatches}) and granularity "
+            "'none': after the first, the samples are of older weights, and nothing corrects or bounds that (a correction weighs what "
+            "sampled against the start of the update, not its steps); make one update, or choose a granularity that has a ratio to bound",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _title(config: TrainConfig) -> str:
+    return f"algorithm '{config.algorithm}'" if config.algorithm else "this experiment"
 
 
 def no_credit(columns: Columns) -> Floats:

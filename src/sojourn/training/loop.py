@@ -50,6 +50,7 @@ class Trainer:
         self.stored = Stored(config.episodes, seed=config.seed) if config.episodes else None
         largest = max(len(group.episodes) for group in self.stored.groups) if self.stored else config.group_size
         algorithm.refuse(experiment, config, group_size=largest)
+        algorithm.warn(experiment, config)
         self._values = config.value_rollouts if algorithm.reads_continuations(experiment.credit) else 0
         if self._values and not isinstance(world := experiment.environment(), Restorable):
             raise ValueError(

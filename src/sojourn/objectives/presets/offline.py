@@ -108,7 +108,10 @@ OFFLINE: dict[str, Preset] = {
         credit=None,
         objective=Dpo(),
         reference=Reference(kind="average", every=512, rate=0.6),
-        constants=("rate 0.6 every 512 updates: as in TRL", "beta 0.1 is DPO's; the paper's is 0.05, as quoted by TRL"),
+        constants=(
+            "rate 0.6 every 512 optimizer steps: as in TRL, with one for each rollout",
+            "beta 0.1 is DPO's; the paper's is 0.05, as quoted by TRL",
+        ),
         note=PAIRS,
     ),
     "ipo": Preset(

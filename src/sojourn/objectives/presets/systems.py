@@ -18,7 +18,11 @@ SYSTEMS: dict[str, Preset] = {
         credit=grpo(),
         objective=PolicyGradient(trust_region=Clip(low=10.0, high=10.0), kl=Kl(coefficient=0.001), aggregation=SEQUENCES),
         reference=Reference(kind="reset", every=400),
-        constants=("epsilon 10, beta 0.001: Nature version", "reference renewed every 400 steps: as we understand that version"),
+        constants=(
+            "epsilon 10, beta 0.001: Nature version",
+            "reference renewed every 400 optimizer steps: as we understand that version; it makes 16 of a rollout, so with minibatches=16 set "
+            "every=25",
+        ),
         note="epsilon 10 leaves no lower bound, since a ratio is never below 1 - 10; the KL term holds the policy",
     ),
     "dapo": Preset(

@@ -44,7 +44,7 @@ VALUES: dict[str, Preset] = {
         constants=(
             PPO_CLIPS,
             "lambda 0.95 of the policy: the paper, as we understand it",
-            "50 updates of the critic alone: VAPO's (arXiv 2504.05118)",
+            "50 rollouts for the critic alone: VAPO's (arXiv 2504.05118)",
         ),
         note="the critic's targets have lambda 1 (value_targets)",
     ),
@@ -54,7 +54,7 @@ VALUES: dict[str, Preset] = {
         credit=Then(credit=Gae(alpha=0.05), transforms=(Whiten(),)),
         objective=Mix(parts=(PolicyGradient(trust_region=HIGHER), Supervised(positive_only=True)), weights=(1.0, 0.1)),
         critic=ValueLoss(warm_up=50),
-        constants=("alpha 0.05, clip 0.2 / 0.28, likelihood weight 0.1, 50 updates of the critic alone: the paper",),
+        constants=("alpha 0.05, clip 0.2 / 0.28, likelihood weight 0.1, 50 rollouts for the critic alone: the paper",),
         note="the critic's targets have lambda 1 (value_targets); likelihood: tokens with A > 0, in the paper right answers",
     ),
     "turn_ppo": Preset(
