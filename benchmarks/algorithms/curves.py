@@ -1,6 +1,6 @@
-"""Learning curves of published algorithms: the same recipe, the same budget, three seeds; only `--algorithm` differs.
+"""Learning curves of published algorithms: the same recipe, the same budget, three seeds; only `--algorithm`, or `--credit`, differs.
 
-    python benchmarks/algorithms/curves.py one_call frozen_lake cartpole [--jobs 2]
+    python benchmarks/algorithms/curves.py one_call frozen_lake turns_paid turns_unpaid cartpole [--jobs 2]
 
 Runs what is not there yet (`runs/algorithms/<set>/<algorithm>-<seed>`, each with a log beside it), prints the tables of RESULTS.md and
 draws a picture for each set.
@@ -36,6 +36,8 @@ class Set:
     goal: float
     last: int
     """Rollouts at the end that are averaged for the table."""
+    differs: str = "algorithm"
+    """The setting that the compared names are values of."""
 
 
 SETS = {
@@ -58,7 +60,25 @@ SETS = {
         goal=0.8,
         last=5,
     ),
-    "cartpole": Set(recipe="cartpole", settings=(), algorithms=("turn_ppo",), key="reward", goal=195.0, last=5),
+    "turns_paid": Set(
+        recipe=str(HERE / "turn_credit.py"),
+        settings=("--progress", "0.1"),
+        algorithms=("trajectory", "mt_grpo", "gigpo", "turn_gae"),
+        key="success",
+        goal=0.8,
+        last=5,
+        differs="credit",
+    ),
+    "turns_unpaid": Set(
+        recipe=str(HERE / "turn_credit.py"),
+        settings=(),
+        algorithms=("trajectory", "gigpo", "turn_gae"),
+        key="success",
+        goal=0.8,
+        last=5,
+        differs="credit",
+    ),
+    "cartpole": Set(recipe="cartpole", settings=("--steps", "60"), algorithms=("turn_ppo",), key="reward", goal=195.0, last=5),
 }
 
 
@@ -73,7 +93,7 @@ def run(name: str, algorithm: str, seed: int, threads: int) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", "from sojourn.cli import main; main()", "train", chosen.recipe, *chosen.settings, *ALL]
-    command += ["--algorithm", algorithm, "--seed", str(seed), "--run", str(path)]
+    command += [f"--{chosen.differs}", algorithm, "--seed", str(seed), "--run", str(path)]
     with path.with_suffix(".log").open("w") as log:
         subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True)
     print(f"{path} done", file=sys.stderr, flush=True)
@@ -85,7 +105,7 @@ def curve(name: str, algorithm: str, seed: int) -> list[Point]:
 
 def table(name: str) -> Iterator[str]:
     chosen = SETS[name]
-    yield f"| algorithm | {chosen.key} at the end | each seed | rollouts to {chosen.goal:g} | minutes |"
+    yield f"| {chosen.differs} | {chosen.key} at the end | each seed | rollouts to {chosen.goal:g} | minutes |"
     yield "|---|---|---|---|---|"
     for algorithm in chosen.algorithms:
         curves = [curve(name, algorithm, seed) for seed in SEEDS]

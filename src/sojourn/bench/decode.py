@@ -16,6 +16,8 @@ from sojourn.bench.ours import Endless, prompt, sample, smollm2
 from sojourn.core import Ints
 from sojourn.training.setup import precision
 
+QUICK_PROMPT = 16
+"""Prefill takes most of the time of the other lengths."""
 PAGE = 32
 """Tokens in a page of the paged cache of `transformers`."""
 
@@ -23,13 +25,12 @@ PAGE = 32
 def decode(quick: bool) -> Result:
     """Seconds of a decoding step are the difference between sampling many and few tokens: prefill is not in them."""
     result = Result("decode")
-    few, many, turns = (2, 14, 3) if quick else (2, 34, 5)
+    few, many, turns = (2, 14, 3) if quick else (2, 34, 3)
     peers, result.skipped = decode_peers()
-    shapes = [("float32", rows, 64) for rows in (16, 64)]
-    if not quick:
-        shapes = [("float32", rows, length) for length in (64, 512) for rows in (1, 16, 64, 128)]
+    lengths = (QUICK_PROMPT,) if quick else (64, 512)
+    shapes = [("float32", rows, length) for length in lengths for rows in ((16, 64) if quick else (1, 16, 64, 128))]
     if precision("auto") == torch.bfloat16:  # the peers' weights are in float32
-        shapes += [("bfloat16", rows, 64) for rows in ((64,) if quick else (1, 16, 64, 128))]
+        shapes += [("bfloat16", rows, lengths[0]) for rows in ((64,) if quick else (1, 16, 64, 128))]
     for dtype, rows, length in shapes:
         seconds = _steps(dtype, rows, length, few, many, turns, peers if dtype == "float32" else {})
         limit, ours = seconds["limit"].median, seconds["sojourn"].median
@@ -39,7 +40,7 @@ def decode(quick: bool) -> Result:
         for name in ("sojourn", "limit", *others):
             line[f"{name} (tokens/s)"] = seconds[name].rate(rows) if name in seconds else "-"
         result.rows.append(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
-        if length == 64:
+        if length == lengths[0]:
             which = f"b{rows}" if dtype == "float32" else f"b{rows}_{dtype}"
             result.ratios[f"decode_of_limit_{which}"] = limit / ours
             for name, ratio in against.items():
