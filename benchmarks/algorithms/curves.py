@@ -22,6 +22,8 @@ from sojourn.store import RunFolder
 from sojourn.viewer.svg import Point, Series, line_chart, mean_of, points_of, standalone
 
 HERE, RUNS, SEEDS = Path(__file__).parent, Path("runs/algorithms"), (0, 1, 2)
+OWN = "own"
+"""Stands for what the recipe has."""
 ALL = ("--dtype", "float32", "--eval-tasks", "0", "--keep-episodes-every", "0", "--checkpoint-every", "1000")
 
 
@@ -78,7 +80,7 @@ SETS = {
         last=5,
         differs="credit",
     ),
-    "cartpole": Set(recipe="cartpole", settings=("--steps", "60"), algorithms=("turn_ppo",), key="reward", goal=195.0, last=5),
+    "cartpole": Set(recipe="cartpole", settings=("--steps", "60"), algorithms=(OWN,), key="reward", goal=195.0, last=5),
 }
 
 
@@ -93,7 +95,7 @@ def run(name: str, algorithm: str, seed: int, threads: int) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", "from sojourn.cli import main; main()", "train", chosen.recipe, *chosen.settings, *ALL]
-    command += [f"--{chosen.differs}", algorithm, "--seed", str(seed), "--run", str(path)]
+    command += ["--seed", str(seed), "--run", str(path), *([] if algorithm == OWN else [f"--{chosen.differs}", algorithm])]
     with path.with_suffix(".log").open("w") as log:
         subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True)
     print(f"{path} done", file=sys.stderr, flush=True)

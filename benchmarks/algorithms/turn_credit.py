@@ -98,5 +98,5 @@ def experiment(config: Config) -> Experiment:
         program=markov,
         credit=CREDITS[config.credit],
         objective=PolicyGradient(trust_region=Clip(low=0.2, high=0.2)),
-        critic=ValueLoss(clip=0.2) if config.credit == "turn_gae" else None,
+        critic=ValueLoss() if config.credit == "turn_gae" else None,
     )

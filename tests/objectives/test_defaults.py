@@ -33,7 +33,7 @@ PAPERS: dict[str, dict[str, Any]] = {
     "Kto": {"beta": 0.1, "good": 1.0, "bad": 1.0},  # arXiv 2402.01306
     "Supervised": {"weight": "plain", "positive_only": False},
     "AdvantageWeighted": {"beta": 1.0, "limit": 20.0},  # official code of AWR
-    "ValueLoss": {"warm_up": 0},
+    "ValueLoss": {"scale": 1.0, "warm_up": 0},
     "Reference": {"every": 0, "rate": 1.0, "new_optimizer": False},
     "KlTarget": {"horizon": 10000},  # Ziegler et al., arXiv 1909.08593
 }
@@ -49,7 +49,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "Reference": {"rate": UNIT},
     "NegativeSequenceMask": {"delta": UP},
     "SecondMoment": {"tau": (1e-9, INF)},
-    "ValueLoss": {"clip": UP, "warm_up": UP},
+    "ValueLoss": {"clip": UP, "scale": (1e-9, INF), "warm_up": UP},
     "Kl": {"coefficient": UP},
     "Kto": {"beta": UP, "good": UP, "bad": UP},
     "PolicyGradient": {"entropy": UP},

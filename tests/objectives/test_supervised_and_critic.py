@@ -101,6 +101,15 @@ def test_micro_batches_of_the_critic_add_up() -> None:
     assert first[1]["value_error"] + rest[1]["value_error"] == pytest.approx(whole[1]["value_error"])
 
 
+def test_the_unit_of_returns_does_not_matter_where_its_scale_is_given() -> None:
+    """All numbers fifty times as large, the clip too: the same loss, and an error in units of return."""
+    small, large = ([1.0, 0.1, -1.0], [0.0, 0.2, 0.0], [2.0, 2.0, 0.0]), 50.0
+    expected, metrics = ValueLoss(clip=0.2)(critic(*small))
+    loss, scaled = ValueLoss(clip=0.2 * large, scale=large)(critic(*([large * x for x in row] for row in small)))
+    assert loss.item() == pytest.approx(expected.item())
+    assert scaled["value_error"] == pytest.approx(large * metrics["value_error"])
+
+
 def test_the_policy_waits_for_the_critic() -> None:
     assert [ValueLoss(warm_up=2).policy_learns(k) for k in range(4)] == [False, False, True, True]
 

@@ -278,6 +278,19 @@ def test_values_are_those_of_each_branch_alone(budget: int) -> None:
     assert np.count_nonzero(after) == 1
 
 
+def test_a_critic_that_knows_the_size_of_returns_learns_in_that_unit() -> None:
+    """Targets and scale twenty times as large: values are twenty times as large after every step."""
+    table = columns(CUT[:1])
+    learned = []
+    for scale in (1.0, 20.0):
+        critic = Critic(small().model, OptimizerConfig(learning_rate=3e-3), ValueLoss(scale=scale))
+        for _ in range(3):
+            critic.update(CUT[:1], critic.valued(CUT[:1], table), scale * np.ones(len(table.row_T)))
+        learned.append(critic.valued(CUT[:1], table).value_T)
+    assert learned[0].min() > 0
+    np.testing.assert_allclose(learned[1], 20 * learned[0], rtol=1e-4)
+
+
 def test_a_critic_learns_what_episodes_return() -> None:
     critic = Critic(small().model, OptimizerConfig(learning_rate=3e-3), ValueLoss())
     table = critic.valued(CUT[:1], columns(CUT[:1]))

@@ -84,7 +84,7 @@ class Critic:
     def _values(self, batch: TreeBatch) -> Tensor:
         """Value before each entry's token, (T,), float32."""
         values: Tensor = self.head(hidden_states(self.model, batch)[torch.from_numpy(batch.query)].float())[:, 0]
-        return values
+        return values * self.loss.scale
 
     def _batches(
         self, groups: Sequence[EpisodeGroup], columns: Columns, chosen_S: NDArray[np.bool_], ends_S: NDArray[np.bool_]

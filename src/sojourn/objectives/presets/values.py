@@ -62,8 +62,8 @@ VALUES: dict[str, Preset] = {
         paper="arXiv 1506.02438 on turns",
         credit=Then(credit=Gae(level="turn", gamma=0.99, lam=0.95), transforms=(Whiten(),)),
         objective=PPO,
-        critic=ValueLoss(clip=0.2),
-        constants=(PPO_CLIPS, "gamma 0.99, lambda 0.95: PPO's (arXiv 1707.06347, table 3)", VALUE_CLIP),
+        critic=ValueLoss(),
+        constants=(PPO_CLIPS, "gamma 0.99, lambda 0.95: PPO's (arXiv 1707.06347, table 3)"),
     ),
     "vine_ppo": Preset(
         title="VinePPO",
