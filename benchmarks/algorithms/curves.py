@@ -80,7 +80,7 @@ SETS = {
         last=5,
         differs="credit",
     ),
-    "cartpole": Set(recipe="cartpole", settings=("--steps", "60"), algorithms=(OWN,), key="reward", goal=195.0, last=5),
+    "cartpole": Set(recipe="cartpole", settings=(), algorithms=(OWN,), key="reward", goal=195.0, last=5),
 }
 
 

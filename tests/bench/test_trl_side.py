@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from sojourn.models import tiny
 
@@ -35,6 +37,24 @@ def test_a_step_trains_on_what_it_sampled(loop: trl.TrlLoop) -> None:
     before = [weight.detach().clone() for weight in loop._model.parameters()]
     assert loop.step() == loop.step() == trl.Counts(sampled_tokens=48, episodes=4)
     assert all((weight != old).any() for weight, old in zip(loop._model.parameters(), before, strict=True))
+
+
+def test_the_loss_on_given_tokens_has_the_gradient_of_padded_rows(loop: trl.TrlLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sojourn.bench.update import episodes, padded_rows
+
+    group, plain = episodes(0.5, 3, 24), tiny(hidden=32, layers=1).model
+    spans = [group.tree[episode.actions[0]] for episode in group.episodes]
+    each = [1.0, -0.5, 0.25]
+    for span in spans:
+        span.tokens[:] %= 256  # of the vocabulary
+    prompt = group.tree.tokens(spans[0].parent)
+    prompt[:] %= 256
+    group.tree[spans[0].parent].tokens[:] = prompt
+    monkeypatch.setattr(loop, "_apply", lambda: None)
+    loop.learn(prompt, [span.tokens for span in spans], each)
+    padded_rows(plain, group, np.repeat(each, [len(span.tokens) for span in spans]))
+    for mine, theirs in zip(plain.parameters(), loop._model.parameters(), strict=True):
+        torch.testing.assert_close(theirs.grad, mine.grad, atol=1e-5, rtol=1e-3)
 
 
 def test_an_episode_that_does_not_fit_is_an_error() -> None:

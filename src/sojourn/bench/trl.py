@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import torch
 from datasets import Dataset  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from trl.chat_template_utils import qwen2_5_chat_template  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 from sojourn.bench.ours import TEXT
-from sojourn.core import Action, Task, ToolCall, named, total
+from sojourn.core import Action, Ints, Task, ToolCall, named, total
 from sojourn.environments.math import tool_arithmetic
 from sojourn.environments.math.tool_arithmetic import ToolArithmetic
 from sojourn.rendering.protocols import JsonTags
@@ -130,10 +131,28 @@ class TrlLoop:
         trainer = self._trainer
         for _ in range(trainer.args.gradient_accumulation_steps):
             trainer.training_step(self._model, self._batch, None)  # plays all episodes in the first, takes its share in each
-        trainer.accelerator.clip_grad_norm_(self._model.parameters(), trainer.args.max_grad_norm)
-        trainer.optimizer.step()
-        self._model.zero_grad()
+        self._apply()
         return self._counted(int(trainer._buffered_inputs[0]["num_items_in_batch"]))
+
+    def learn(self, prompt: Ints, completions: Sequence[Ints], advantages: Sequence[float]) -> None:
+        """A training step on given tokens: loss, backward, optimizer, and nothing sampled.
+
+        prompt: what all episodes begin with.  completions: what each acts, all at once in a micro-batch.
+        """
+        width = max(map(len, completions))
+        ids, mask = torch.zeros(2, len(completions), width, dtype=torch.long)
+        for row, each in enumerate(completions):
+            ids[row, : len(each)], mask[row, : len(each)] = torch.from_numpy(each), 1
+        first = torch.from_numpy(prompt).repeat(len(completions), 1)
+        inputs = {"prompt_ids": first, "prompt_mask": torch.ones_like(first), "completion_ids": ids, "completion_mask": mask}
+        inputs |= {"advantages": torch.tensor(advantages), "num_items_in_batch": mask.sum()}
+        self._trainer.compute_loss(self._model, inputs).backward()
+        self._apply()
+
+    def _apply(self) -> None:
+        self._trainer.accelerator.clip_grad_norm_(self._model.parameters(), self._trainer.args.max_grad_norm)
+        self._trainer.optimizer.step()
+        self._model.zero_grad()
 
     def _suffix(self, text: str) -> int:
         """Tokens that TRL puts between two actions when the tool says `text`."""

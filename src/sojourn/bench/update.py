@@ -1,8 +1,10 @@
-"""The learner's update: a tree batch against padded rows of the same episodes."""
+"""The learner's update: a tree batch against padded rows of the same episodes, and against TRL's loss on them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -10,7 +12,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from sojourn.bench.measure import Result, Side, alternate
-from sojourn.bench.ours import smollm2
+from sojourn.bench.ours import Shape, smollm2
+from sojourn.bench.peers import PRECISIONS, trl_loop
 from sojourn.core import ROOT, Episode, EpisodeGroup, Kind, Span, Task, TrajectoryTree
 from sojourn.credit import columns, dr_grpo
 from sojourn.learner import Learner, OptimizerConfig
@@ -22,7 +25,7 @@ def update(quick: bool) -> Result:
     """An optimizer step of the same policy-gradient loss.  `ideal` is how many more tokens the padded rows hold than the tree."""
     result = Result("update")
     for share in (0.0, 0.5, 0.9):
-        group = episodes(share, 8, 192 if quick else 768)
+        group = episodes(share, 8, 384 if quick else 768)
         table = columns([group])
         advantage_T = dr_grpo()(table)
         still = OptimizerConfig(learning_rate=0.0)
@@ -33,23 +36,31 @@ def update(quick: bool) -> Result:
             "sojourn": partial(learner.update, [group], table, advantage_T, PolicyGradient()),
             "padded": partial(padded_step, plain, AdamW(plain, still), group, advantage_T),
         }
-        taken = alternate(sides, 2 if quick else 5)
+        trl = _trl(group, advantage_T[table.start_S[:-1]].tolist(), result)
+        taken = alternate(sides | trl, 2 if quick else 5)
         width = max(len(group.tree.tokens(episode.actions[0])) for episode in group.episodes)
         ideal, gain = width * len(group.episodes) / unique, taken["padded"].median / taken["sojourn"].median
+        seconds = {f"{name} (s)": each for name, each in taken.items()}
         result.rows.append(
-            {
-                "shared": share,
-                "unique tokens": unique,
-                "sojourn (s)": taken["sojourn"],
-                "padded (s)": taken["padded"],
-                "gain": gain,
-                "ideal": ideal,
-                "of ideal": gain / ideal,
-            }
+            {"shared": share, "unique tokens": unique} | seconds | {"gain": gain, "ideal": ideal, "of ideal": gain / ideal}
         )
-    result.ratios = {f"update_vs_padded_share{row['shared']:g}": row["gain"] for row in result.rows}
+        result.ratios[f"update_vs_padded_share{share:g}"] = gain
+        if trl:
+            best = min(taken[name].median for name in trl)
+            result.ratios[f"update_vs_trl_share{share:g}"] = best / taken["sojourn"].median
     result.ratios["update_of_ideal"] = min(row["of ideal"] for row in result.rows)
     return result
+
+
+def _trl(group: EpisodeGroup, advantages: Sequence[float], result: Result) -> dict[str, Side]:
+    """TRL's loss step on the same tokens, in each precision, or the reason why there is none."""
+    if find_spec("trl") is None:
+        result.skipped["trl"] = "not installed (pip install trl==1.16.0)"
+        return {}
+    spans = [group.tree[episode.actions[0]] for episode in group.episodes]
+    prompt, completions = group.tree.tokens(spans[0].parent), [span.tokens for span in spans]
+    loops = {dtype: trl_loop(Shape(group=len(spans), turns=1), dtype) for dtype in PRECISIONS}
+    return {f"trl {dtype}": partial(loop.learn, prompt, completions, advantages) for dtype, loop in loops.items()}
 
 
 def episodes(share: float, size: int, length: int) -> EpisodeGroup:
