@@ -214,7 +214,7 @@ def test_bfloat16_keeps_near_its_own_forward() -> None:
 
 
 @pytest.fixture(scope="module")
-def smollm2() -> LoadedModel:
+def smollm2(with_and_without_kernels: None) -> LoadedModel:
     try:
         return load("smollm2-135m")
     except ModelNotFound as error:

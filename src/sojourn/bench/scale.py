@@ -14,7 +14,7 @@ def scale(quick: bool) -> Result:
     base = Shape(prompts=1, group=8, turns=2, action_tokens=16, prompt_tokens=128, observation_tokens=32)
     axes = {
         "episodes": [replace(base, prompts=n) for n in ((1, 4) if quick else (1, 2, 4, 8))],
-        "turns": [replace(base, turns=n) for n in ((2, 8) if quick else (2, 4, 8, 16))],
+        "turns": [replace(base, turns=n) for n in ((2, 4, 8) if quick else (2, 4, 8, 16))],
         "context": [replace(base, prompt_tokens=n) for n in ((128, 1024) if quick else (128, 512, 1024, 2048))],
         "width": [replace(base, group=n) for n in ((4, 16) if quick else (4, 8, 16, 32))],
     }

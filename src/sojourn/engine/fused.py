@@ -17,6 +17,7 @@ from torch.nn.functional import rms_norm, silu
 from transformers import PreTrainedModel
 
 from sojourn.engine.attention import Plan
+from sojourn.engine.native import kernels
 from sojourn.engine.packed import Packed, packs
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
@@ -43,6 +44,7 @@ class FusedModel:
         self._model = model
         config = model.config.get_text_config()
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self._kernels = kernels(model.dtype)
         self._layers: list[_Layer] = []
 
     @staticmethod
@@ -64,29 +66,50 @@ class FusedModel:
             self._pack()
         base: Any = self._model.base_model
         x: Tensor = base.embed_tokens(torch.tensor(ids))
-        cos, sin = (part[0, :, None] for part in base.rotary_emb(x[None], torch.tensor([list(positions)])))
-        half = cos.shape[-1] // 2
-        sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
+        cos, sin = (part[0] for part in base.rotary_emb(x[None], torch.tensor([list(positions)])))
         for number, layer in enumerate(self._layers):
             x = self._layer(number, layer, x, plan, cos, sin)
-        return self._head(_normed(base.norm, x[list(rows)]))
+        return self._head(self._normed(base.norm, x[list(rows)]))
 
     def _layer(self, number: int, layer: _Layer, x: Tensor, plan: Plan, cos: Tensor, sin: Tensor) -> Tensor:
         heads, kv_heads, dim = self._heads, self._kv_heads, cos.shape[-1]
-        joined = layer.queries_keys_values(_normed(layer.norms[0], x)).view(len(x), heads + 2 * kv_heads, dim)
+        joined = layer.queries_keys_values(self._normed(layer.norms[0], x)).view(len(x), heads + 2 * kv_heads, dim)
         turned, value = joined[:, : heads + kv_heads], joined[:, heads + kv_heads :]
         if hasattr(layer.attention, "q_norm"):
             turned = torch.cat(
-                [_normed(layer.attention.q_norm, turned[:, :heads]), _normed(layer.attention.k_norm, turned[:, heads:])], 1
+                [
+                    self._normed(layer.attention.q_norm, turned[:, :heads]),
+                    self._normed(layer.attention.k_norm, turned[:, heads:]),
+                ],
+                1,
             )
-        turned = torch.addcmul(turned * cos, turned.roll(dim // 2, -1), sin)  # [RoPE, arXiv 2104.09864]
+        turned = self._turned(turned, cos, sin)
         query, key = turned[:, :heads], turned[:, heads:]
         seen = plan.attend(
             number, query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1), layer.attention.scaling, layer.window
         )
         x = layer.out.plus(seen.flatten(1), x)
-        gate, up = layer.gate_up(_normed(layer.norms[1], x)).chunk(2, -1)
-        return layer.down.plus(silu(gate).mul_(up), x)
+        return layer.down.plus(self._gated(layer.gate_up(self._normed(layer.norms[1], x))), x)
+
+    def _normed(self, norm: Any, x: Tensor) -> Tensor:
+        if self._kernels:
+            return self._kernels.norm(x, norm.weight, norm.variance_epsilon)
+        return rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+    def _turned(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """x (N, heads, d) by the angles of cos and sin (N, d), perhaps in place.  [RoPE, arXiv 2104.09864]"""
+        if self._kernels:
+            self._kernels.rotate(x, cos, sin)
+            return x
+        half = cos.shape[-1] // 2
+        signed = torch.cat([-sin[..., :half], sin[..., half:]], -1)
+        return torch.addcmul(x * cos[:, None], x.roll(half, -1), signed[:, None])
+
+    def _gated(self, x: Tensor) -> Tensor:
+        if self._kernels:
+            return self._kernels.gate(x)
+        gate, up = x.chunk(2, -1)
+        return silu(gate).mul_(up)
 
     def _pack(self) -> None:
         for layer in self._model.base_model.layers:  # type: ignore[union-attr, unused-ignore]
@@ -103,7 +126,3 @@ class FusedModel:
                 )
             )
         self._head = Packed(self._model.get_output_embeddings())
-
-
-def _normed(norm: Any, x: Tensor) -> Tensor:
-    return rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sojourn.engine.attention import attend, bias_of, merge
 from sojourn.engine.cache import Cache, Segment, Slot, chain
+from sojourn.engine.native import fits, kernels
 
 LONG = 48
 """A piece longer than this is attended alone: padding others to its length would cost more."""
@@ -33,6 +34,28 @@ class Piece(Generic[Owner]):
     first: int
     count: int
     past: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Single:
+    """Slot pieces of one token, for the kernel.  flat: where they are in the flat row.  slot: their slots.  start, stop: which private
+    tokens they see, itself included; the start for each window."""
+
+    flat: Tensor
+    slot: Tensor
+    start: dict[int | None, Tensor]
+    stop: Tensor
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece[Slot]], windows: Sequence[int | None]) -> _Single:
+        ends = [p.past + 1 - p.owner.start for p in pieces]
+        starts = {w: [0 if w is None else max(0, end - w) for end in ends] for w in windows}
+        return cls(
+            torch.tensor([p.first for p in pieces]),
+            torch.tensor([p.owner.index for p in pieces]),
+            {window: torch.tensor(start) for window, start in starts.items()},
+            torch.tensor(ends),
+        )
 
 
 @dataclass(slots=True)
@@ -70,9 +93,10 @@ class EnginePlan:
         self.filling = filling
         self.long = [p for p in slots if p.count > LONG]
         short = [p for p in slots if p.count <= LONG]
-        self.buckets = [
-            self._bucket(chosen) for chosen in ([p for p in short if p.count == 1], [p for p in short if p.count > 1]) if chosen
-        ]
+        one, more = [p for p in short if p.count == 1], [p for p in short if p.count > 1]
+        self.kernels = kernels(cache.shape.dtype) if fits(group, cache.shape.dim) else None
+        self.single = _Single.of(one, windows) if self.kernels and one else None
+        self.buckets = [self._bucket(chosen) for chosen in (() if self.kernels else one, more) if chosen]
         self.shared = self._shared(short)
         self.stored = torch.tensor([i for p in slots for i in range(p.first, p.first + p.count)], dtype=torch.long)
         self.store_slot = torch.tensor([p.owner.index for p in slots for _ in range(p.count)], dtype=torch.long)
@@ -103,6 +127,15 @@ class EnginePlan:
                 [*(s.values[layer] for s in past), self.cache.values[layer, slot.index, :, :n]],
             )
             out[span] = self._attend_alone(parts, piece.past, grouped[span], scale, window)
+        if self.kernels and self.single:
+            place, keys, values = self.single, self.cache.keys[layer], self.cache.values[layer]
+            whole = len(place.flat) == tokens
+            rows = grouped if whole else grouped[place.flat]
+            part = self.kernels.attend(rows, keys, values, place.slot, place.start[window], place.stop, scale)
+            if whole:
+                out, lse = part
+            else:
+                out[place.flat], lse[place.flat] = part
         for bucket in self.buckets:
             part = self._attend_private(layer, bucket, grouped, scale, window)
             if len(bucket.flat) == tokens:
@@ -127,6 +160,9 @@ class EnginePlan:
             whole = len(self.stored) == key.shape[1]
             for buffer, new in ((cache.keys, key), (cache.values, value)):
                 new = new if whole else new[:, self.stored]
+                if self.kernels:
+                    self.kernels.store(new, buffer[layer], self.store_slot, self.store_at)
+                    continue
                 buffer[layer][self.store_slot, :, self.store_at] = new.transpose(0, 1)
 
     def _attend_alone(

@@ -1,0 +1,144 @@
+/* What a decoding step does between its matrix products, in one pass over memory each.
+
+   Compiled by engine/native.py at first use, once with T = float and once with -DBF16 for bfloat16.  All sums are in float.
+   Rows are independent of each other, so a row's bits do not depend on who shares its batch. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef BF16
+typedef uint16_t T;
+static inline float up(T x) { uint32_t bits = (uint32_t)x << 16; float f; memcpy(&f, &bits, 4); return f; }
+static inline T down(float f) { /* to the nearest, ties to even */
+    uint32_t bits; memcpy(&bits, &f, 4);
+    return (T)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+#else
+typedef float T;
+static inline float up(T x) { return x; }
+static inline T down(float f) { return f; }
+#endif
+
+/* e^x for x <= 88, relative error below 2e-7: 2^n times a polynomial of the rest (Cephes' coefficients). */
+static inline float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    float n = rintf(x * 1.44269504f);
+    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
+    float scale; memcpy(&scale, &bits, 4);
+    return p * scale;
+}
+
+/* out = x / rms(x) * weight, for each of `rows` rows of `width`. */
+void norm(const T *x, const T *weight, T *out, int64_t rows, int64_t width, float eps) {
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++) {
+        const T *in = x + r * width;
+        T *to = out + r * width;
+        float sum = 0;
+        for (int64_t i = 0; i < width; i++) sum += up(in[i]) * up(in[i]);
+        float inverse = 1.0f / sqrtf(sum / width + eps);
+        for (int64_t i = 0; i < width; i++) to[i] = down(up(in[i]) * inverse * up(weight[i]));
+    }
+}
+
+/* out = silu(x[:width]) * x[width:], for each of `rows` rows. */
+void gate(const T *x, T *out, int64_t rows, int64_t width) {
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++) {
+        const T *in = x + r * 2 * width;
+        T *to = out + r * width;
+        for (int64_t i = 0; i < width; i++) {
+            float a = up(in[i]), s = a < -88.0f ? -88.0f : a;
+            to[i] = down(a / (1.0f + exponential(-s)) * up(in[width + i]));
+        }
+    }
+}
+
+/* Rotate the first `heads` heads of each row, in place (RoPE, arXiv 2104.09864).  Rows of x lie `stride` apart; cosine, sine: (rows, dim). */
+void rotate(T *x, const T *cosine, const T *sine, int64_t rows, int64_t heads, int64_t dim, int64_t stride) {
+    int64_t half = dim / 2;
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++) {
+        const T *c = cosine + r * dim, *s = sine + r * dim;
+        for (int64_t h = 0; h < heads; h++) {
+            T *low = x + r * stride + h * dim, *high = low + half;
+            for (int64_t i = 0; i < half; i++) {
+                float a = up(low[i]), b = up(high[i]);
+                low[i] = down(a * up(c[i]) - b * up(s[i]));
+                high[i] = down(b * up(c[half + i]) + a * up(s[half + i]));
+            }
+        }
+    }
+}
+
+/* cache[slot[r], :, at[r]] = x[:, r]: new keys or values of each row into its slot.  cache: (slots, heads, capacity, dim).  Of x, rows lie
+   `stride` apart and heads `apart`. */
+void store(const T *x, T *cache, const int64_t *slot, const int64_t *at, int64_t rows, int64_t heads, int64_t dim, int64_t stride,
+           int64_t apart, int64_t capacity) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t h = 0; h < heads; h++)
+            memcpy(cache + ((slot[r] * heads + h) * capacity + at[r]) * dim, x + r * stride + h * apart, dim * sizeof(T));
+}
+
+#define TILE 32
+#define MOST 16 /* heads that share a key head, at most */
+#define WIDE 256 /* of a head, at most */
+
+/* Attention of single tokens over their slots' keys and values, by tiles with a running maximum (FlashAttention-2, arXiv 2307.08691).
+
+   query: (rows, kv_heads, group, dim), rows `stride` apart.  keys, values: (slots, kv_heads, capacity, dim).
+   slot, from, to: for each row, whose keys, and which of them, [from, to).
+   out: (rows, kv_heads, group, dim).  lse: (rows, kv_heads, group), the log of the denominators; -inf where nothing is seen. */
+void attend(const T *query, const T *keys, const T *values, const int64_t *slot, const int64_t *from, const int64_t *to, T *out, float *lse,
+            int64_t rows, int64_t kv_heads, int64_t group, int64_t dim, int64_t stride, int64_t capacity, float scale) {
+#pragma omp parallel for collapse(2)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t k = 0; k < kv_heads; k++) {
+            float q[MOST][WIDE], sum[MOST][WIDE], top[MOST], total[MOST], p[MOST][TILE];
+            int64_t base = (slot[r] * kv_heads + k) * capacity * dim, place = (r * kv_heads + k) * group;
+            for (int64_t g = 0; g < group; g++) {
+                top[g] = -INFINITY, total[g] = 0;
+                for (int64_t i = 0; i < dim; i++) {
+                    q[g][i] = scale * up(query[r * stride + (k * group + g) * dim + i]);
+                    sum[g][i] = 0;
+                }
+            }
+            for (int64_t first = from[r]; first < to[r]; first += TILE) {
+                int64_t count = to[r] - first < TILE ? to[r] - first : TILE;
+                for (int64_t j = 0; j < count; j++) {
+                    const T *key = keys + base + (first + j) * dim;
+                    for (int64_t g = 0; g < group; g++) {
+                        float dot = 0;
+                        for (int64_t i = 0; i < dim; i++) dot += q[g][i] * up(key[i]);
+                        p[g][j] = dot;
+                    }
+                }
+                for (int64_t g = 0; g < group; g++) {
+                    float most = top[g], part = 0;
+                    for (int64_t j = 0; j < count; j++) most = p[g][j] > most ? p[g][j] : most;
+                    for (int64_t j = 0; j < count; j++) part += p[g][j] = exponential(p[g][j] - most);
+                    float keep = first == from[r] ? 0.0f : exponential(top[g] - most);
+                    total[g] = total[g] * keep + part, top[g] = most;
+                    for (int64_t i = 0; i < dim; i++) sum[g][i] *= keep;
+                }
+                for (int64_t j = 0; j < count; j++) {
+                    const T *value = values + base + (first + j) * dim;
+                    for (int64_t g = 0; g < group; g++)
+                        for (int64_t i = 0; i < dim; i++) sum[g][i] += p[g][j] * up(value[i]);
+                }
+            }
+            for (int64_t g = 0; g < group; g++) {
+                float inverse = total[g] > 0 ? 1.0f / total[g] : 0.0f;
+                lse[place + g] = total[g] > 0 ? top[g] + logf(total[g]) : -INFINITY;
+                for (int64_t i = 0; i < dim; i++) out[(place + g) * dim + i] = down(sum[g][i] * inverse);
+            }
+        }
+}

@@ -1,0 +1,129 @@
+"""Kernels in C for a CPU, compiled where there is a compiler.
+
+torch has no fused operation for most of what a decoding step does between its products, and what it has is made for long rows.
+`kernels.c` is compiled once for each precision and processor and kept in the cache folder; it runs in the threads that torch has.
+Without a compiler torch's operations do the same, slower.  `SOJOURN_NATIVE=0` turns it off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sojourn.models import cache_folder
+
+SOURCE = Path(__file__).with_name("kernels.c")
+FLAGS = (
+    *("-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"),
+    *("-fno-signed-zeros", "-fassociative-math"),  # sums may be added in any order
+)
+MOST_HEADS, WIDEST_HEAD = 16, 256
+"""Those that `attend` has room for."""
+
+
+class Kernels:
+    """The kernels for one precision; see `kernels.c`.  Tensors are of that precision and on the CPU."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        memory, number, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+        kinds = {
+            "norm": [*[memory] * 3, *[number] * 2, real],
+            "gate": [*[memory] * 2, *[number] * 2],
+            "rotate": [*[memory] * 3, *[number] * 4],
+            "store": [*[memory] * 4, *[number] * 6],
+            "attend": [*[memory] * 8, *[number] * 6, real],
+        }
+        for name, kind in kinds.items():
+            getattr(library, name).argtypes, getattr(library, name).restype = kind, None
+        self._library = library
+
+    def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """x (..., width) over the root of its mean square, times `weight`."""
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        self._library.norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // x.shape[-1], x.shape[-1], eps)
+        return out
+
+    def gate(self, x: Tensor) -> Tensor:
+        """silu(x[:, :n]) * x[:, n:] of x (rows, 2n)."""
+        out = x.new_empty(len(x), x.shape[1] // 2)
+        self._library.gate(x.data_ptr(), out.data_ptr(), *out.shape)
+        return out
+
+    def rotate(self, x: Tensor, cosine: Tensor, sine: Tensor) -> None:
+        """Rotate x (rows, heads, dim) in place by angles (rows, dim); only rows may lie apart."""
+        rows, heads, dim = x.shape
+        self._library.rotate(x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), rows, heads, dim, x.stride(0))
+
+    def store(self, x: Tensor, cache: Tensor, slot: Tensor, at: Tensor) -> None:
+        """Write x (heads, rows, dim) into cache (slots, heads, capacity, dim), row by row at `at` of its slot; only a head's numbers must
+        lie together."""
+        heads, rows, dim = x.shape
+        memory = [each.data_ptr() for each in (x, cache, slot, at)]
+        self._library.store(*memory, rows, heads, dim, x.stride(1), x.stride(0), cache.shape[2])
+
+    def attend(
+        self, query: Tensor, keys: Tensor, values: Tensor, slot: Tensor, start: Tensor, stop: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """Each row over keys and values [start, stop) of its slot.
+
+        query: (rows, kv_heads, group, dim).  keys, values: (slots, kv_heads, capacity, dim).
+        Returns (rows, kv_heads, group, dim) and the log of the softmax denominator, (rows, kv_heads, group).
+        """
+        rows, kv_heads, group, dim = query.shape
+        if query.stride()[1:] != (group * dim, dim, 1):
+            query = query.contiguous()
+        out = query.new_empty(query.shape)
+        lse = torch.empty(rows, kv_heads, group, dtype=torch.float32)
+        memory = [each.data_ptr() for each in (query, keys, values, slot, start, stop, out, lse)]
+        self._library.attend(*memory, rows, kv_heads, group, dim, query.stride(0), keys.shape[2], scale)
+        return out, lse
+
+
+def fits(group: int, dim: int) -> bool:
+    """Whether `Kernels.attend` takes so many heads that share a key head, of this size."""
+    return group <= MOST_HEADS and dim <= WIDEST_HEAD
+
+
+@cache
+def kernels(dtype: torch.dtype) -> Kernels | None:
+    """For this precision; None where they cannot be had."""
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if os.environ.get("SOJOURN_NATIVE") == "0" or compiler is None or dtype not in (torch.float32, torch.bfloat16):
+        return None
+    try:
+        return Kernels(ctypes.CDLL(str(_compiled(compiler, dtype))))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _compiled(compiler: str, dtype: torch.dtype) -> Path:
+    """The library, made if it is not there.  It is linked without OpenMP, which torch has loaded, so that there is one pool of threads."""
+    options = [*FLAGS, *(["-DBF16"] if dtype == torch.bfloat16 else [])]
+    found = [compiler, *options, torch.__version__, _processor(), SOURCE.read_text()]
+    path = cache_folder() / f"kernels-{hashlib.sha256('|'.join(found).encode()).hexdigest()[:16]}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            compiled, linked = f"{folder}/kernels.o", f"{folder}/kernels.so"
+            for command in ([*options, "-c", str(SOURCE), "-o", compiled], ["-shared", compiled, "-lm", "-o", linked]):
+                subprocess.run([compiler, *command], check=True, capture_output=True, timeout=120)
+            Path(linked).replace(path)
+    return path
+
+
+def _processor() -> str:
+    """What it can do: a library made on one machine may not run on another that shares the folder."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    return next((line for line in lines if line.startswith("flags")), platform.processor())
