@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,7 @@ def run(name: str, algorithm: str, seed: int, threads: int) -> None:
     command += ["--seed", str(seed), "--run", str(path), *([] if algorithm == OWN else [f"--{chosen.differs}", algorithm])]
     with path.with_suffix(".log").open("w") as log:
         subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, check=True)
+    shutil.rmtree(path / "checkpoints")  # gigabytes each, and nobody goes on from them
     print(f"{path} done", file=sys.stderr, flush=True)
 
 

@@ -37,6 +37,11 @@ def arriving(engine: LocalEngine, waits: list[int], order: list[int]) -> dict[in
     return dict(zip(order, asyncio.run(everybody()), strict=False))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_those_alone(with_and_without_kernels: None) -> None:
+    alone.cache_clear()
+
+
 orders = st.permutations(range(6))
 waits = st.lists(st.integers(0, 20), min_size=6, max_size=6)
 

@@ -142,3 +142,42 @@ void attend(const T *query, const T *keys, const T *values, const int64_t *slot,
             }
         }
 }
+
+#define BLOCK 256
+
+static inline float mass(float less) { return less < -87.0f ? 0.0f : exponential(less); }
+
+/* For each row of logits (rows, width): the token whose part of [0, 1) holds `uniform`, and its log-probability.  -inf has no part. */
+void draw(const T *logits, const double *uniform, int64_t *token, float *logp, int64_t rows, int64_t width) {
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t blocks = (width + BLOCK - 1) / BLOCK, block = 0, chosen = 0;
+        const T *x = logits + r * width;
+        float top = -INFINITY, part[blocks];
+        double total = 0, sum = 0;
+        for (int64_t i = 0; i < width; i++) top = up(x[i]) > top ? up(x[i]) : top;
+        for (int64_t b = 0; b < blocks; b++) {
+            int64_t end = (b + 1) * BLOCK < width ? (b + 1) * BLOCK : width;
+            part[b] = 0;
+            for (int64_t i = b * BLOCK; i < end; i++) part[b] += mass(up(x[i]) - top);
+            total += part[b];
+        }
+        for (int64_t b = 0; b < blocks; b++) /* the last that has a part, if rounding left the target beyond all */
+            if (part[b] > 0) {
+                block = b;
+                if (sum + part[b] > uniform[r] * total) break;
+                sum += part[b];
+            }
+        if (sum + part[block] <= uniform[r] * total) sum -= part[block];
+        for (int64_t i = block * BLOCK; i < width && i < (block + 1) * BLOCK; i++) {
+            float own = mass(up(x[i]) - top);
+            if (own > 0) {
+                chosen = i;
+                sum += own;
+                if (sum > uniform[r] * total) break;
+            }
+        }
+        token[r] = chosen;
+        logp[r] = (float)(up(x[chosen]) - top - log(total));
+    }
+}

@@ -115,7 +115,7 @@ class LocalEngine:
         plan = EnginePlan(self._cache, [], [Piece(segment, 0, len(tokens), 0)], self._group, self._windows)
         logits = self._forward(plan, tokens.tolist(), range(len(tokens)), range(len(tokens) - 1))
         target = torch.from_numpy(tokens[1:])[:, None]
-        scores = logits.log_softmax(-1).gather(1, target)[:, 0]
+        scores = logits.float().log_softmax(-1).gather(1, target)[:, 0]
         return np.concatenate([np.zeros(1, np.float32), scores.numpy().astype(np.float32)])
 
     def update(self, version: int) -> None:
@@ -203,11 +203,11 @@ class LocalEngine:
             self._append(request, token, logprob)
 
     def _forward(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
-        """Logits (len(rows), V) in float32 of the flat tokens `rows`."""
+        """Logits (len(rows), V) of the flat tokens `rows`."""
         self.computed_tokens += len(ids)
         with torch.no_grad():
-            logits = self._runner.logits(plan, ids, positions, rows).float()
-        return logits.div_(self._softcap).tanh_().mul_(self._softcap) if self._softcap else logits
+            logits = self._runner.logits(plan, ids, positions, rows)
+        return logits.float().div_(self._softcap).tanh_().mul_(self._softcap) if self._softcap else logits
 
     def _append(self, request: _Request, token: int, logprob: float) -> None:
         request.tokens.append(token)

@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Kernels:
             "rotate": [*[memory] * 3, *[number] * 4],
             "store": [*[memory] * 4, *[number] * 6],
             "attend": [*[memory] * 8, *[number] * 6, real],
+            "draw": [*[memory] * 4, *[number] * 2],
         }
         for name, kind in kinds.items():
             getattr(library, name).argtypes, getattr(library, name).restype = kind, None
@@ -88,6 +90,14 @@ class Kernels:
         memory = [each.data_ptr() for each in (query, keys, values, slot, start, stop, out, lse)]
         self._library.attend(*memory, rows, kv_heads, group, dim, query.stride(0), keys.shape[2], scale)
         return out, lse
+
+    def draw(self, logits: Tensor, uniforms: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """See `sampling.sample`."""
+        uniform = torch.tensor(uniforms, dtype=torch.float64)
+        token, logp = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits), dtype=torch.float32)
+        memory = [each.data_ptr() for each in (logits, uniform, token, logp)]
+        self._library.draw(*memory, *logits.shape)
+        return token, logp
 
 
 def fits(group: int, dim: int) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sojourn.engine.native import kernels
 from sojourn.engine.protocol import SamplingParams
 
 BLOCK = 256
@@ -39,11 +40,13 @@ def legal_next(allowed: Sequence[Sequence[int]], done: Sequence[int]) -> list[in
 
 
 def restrict(logits: Tensor, params: Sequence[SamplingParams], legal: Sequence[Sequence[int] | None] | None = None) -> Tensor:
-    """Turn logits (B, V), in place, into those of the distributions that are sampled: constraint, temperature, then top-k, min-p
-    and top-p, each over what the one before left.  Temperature 0 is greedy: the likeliest token gets all the mass.
+    """Turn logits (B, V), in place or as a float32 copy, into those of the distributions that are sampled: constraint, temperature,
+    then top-k, min-p and top-p, each over what the one before left.  Temperature 0 is greedy: the likeliest token gets all the mass.
 
     legal: for each row the ids that may come, or None for all.
     """
+    if any(p.temperature != 1 or p.top_k or p.top_p < 1 or p.min_p > 0 for p in params):
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     for row, ids in enumerate(legal or ()):
         if ids is not None:
             kept = logits[row, list(ids)].clone()
@@ -74,10 +77,13 @@ def _truncate(logits: Tensor, p: SamplingParams) -> Tensor:
 def sample(logits: Tensor, uniforms: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Draw one token a row by inversion.
 
-    logits: (B, V), float32, -inf where forbidden.  uniforms: B numbers in [0, 1).
+    logits: (B, V), -inf where forbidden.  uniforms: B numbers in [0, 1).
     Returns tokens (B,) and their log-probabilities (B,).  The sum runs over blocks first: exact enough in float32 for a
     vocabulary of hundreds of thousands, and one pass over memory.
     """
+    if logits.device.type == "cpu" and (found := kernels(logits.dtype)):
+        return found.draw(logits, uniforms)
+    logits = logits.float()
     rows, vocabulary = logits.shape
     blocks = -(-vocabulary // BLOCK)
     top = logits.amax(-1, keepdim=True)
