@@ -94,7 +94,8 @@ class EnginePlan:
         self.long = [p for p in slots if p.count > LONG]
         short = [p for p in slots if p.count <= LONG]
         one, more = [p for p in short if p.count == 1], [p for p in short if p.count > 1]
-        self.kernels = kernels(cache.shape.dtype) if fits(group, cache.shape.dim) else None
+        shape = cache.shape
+        self.kernels = kernels(shape.dtype) if shape.device.type == "cpu" and fits(group, shape.dim) else None
         self.single = _Single.of(one, windows) if self.kernels and one else None
         self.buckets = [self._bucket(chosen) for chosen in (() if self.kernels else one, more) if chosen]
         self.shared = self._shared(short)
