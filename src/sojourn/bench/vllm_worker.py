@@ -1,4 +1,4 @@
-"""A process that decodes with vLLM's CPU build: `PYTHON vllm_worker.py FOLDER`, where PYTHON is that of vLLM's own environment.
+"""A process that decodes with vLLM's CPU build: `PYTHON vllm_worker.py FOLDER DTYPE`, where PYTHON is that of vLLM's own environment.
 
 Once the model is loaded it says {"ready": true}; then it answers each line {"prompts": [[ids]], "tokens": n} with {"seconds": s}.
 It imports nothing of ours, because its environment has nothing of ours.
@@ -12,12 +12,12 @@ import sys
 import time
 
 
-def main(folder: str) -> None:
+def main(folder: str, dtype: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # vLLM logs to stdout, where the answers go
     from vllm import LLM, SamplingParams  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-    llm = LLM(folder, dtype="float32", max_num_seqs=128, max_model_len=1024, enable_prefix_caching=False)
+    llm = LLM(folder, dtype=dtype, max_num_seqs=128, max_model_len=1024, enable_prefix_caching=False)
     print(json.dumps({"ready": True}), file=answers)
     for line in sys.stdin:
         asked = json.loads(line)
@@ -31,4 +31,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":  # vLLM starts processes that import this file again
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,7 +29,7 @@ def bench(
     from sojourn.training.setup import use_machine
 
     use_machine()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)  # tables are as wide as they are, in a file too
     load = os.getloadavg()[0]
     if load > 0.5:
         console.print(f"[yellow]other programs are running here (load {load:.1f}): wait for them, or figures will be wrong")
