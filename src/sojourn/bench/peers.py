@@ -35,6 +35,8 @@ def beside_trl(result: Result, loop: Loop, what: Literal["rollout", "step"], qui
     sides: dict[str, Side] = {"sojourn": getattr(loop, what)}
     if find_spec("trl") is None:
         result.skipped["trl"] = "not installed (pip install trl==1.16.0)"
+    elif loop.shape.group == 1:
+        result.skipped["trl for groups of one"] = "it takes two episodes a prompt at least"
     else:
         sides |= {f"trl {dtype}": getattr(trl_loop(loop.shape, dtype), what) for dtype in PRECISIONS}
     taken = alternate(sides, 1 if quick else 2)
