@@ -153,7 +153,12 @@ def test_a_reference_may_be_renewed_after_every_update_and_only_as_a_whole() -> 
 
 def test_a_mixture_takes_one_set_of_marks() -> None:
     policy, inner = PolicyGradient(), Mix(parts=(PolicyGradient(),), weights=(1.0,))
-    for parts, named in (((policy, policy), "PolicyGradient and PolicyGradient"), ((Kto(), Supervised(), inner), "Kto and Mix")):
+    both = "PolicyGradient and PolicyGradient"
+    for parts, named in (
+        ((policy, policy), both),
+        ((policy, policy, inner), both),
+        ((Kto(), Supervised(), inner), "Kto and Mix"),
+    ):
         with pytest.raises(ValueError, match=f"Mix: {named} both .* keep one of them"):
             Mix(parts=parts, weights=(1.0,) * len(parts))
     assert not Mix(parts=(Supervised(),), weights=(1.0,)).prepare(INPUTS).prepared
