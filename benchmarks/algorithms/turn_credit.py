@@ -7,20 +7,18 @@ all and stays the best end by far; the holes are worth 0.2 to 0.5, by how near t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import gymnasium
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 
-from sojourn.agents import markov
+from sojourn.cli.recipe import load
 from sojourn.credit import MTGRPO, Credit, Gae, GiGPO, Then, Whiten, grpo
 from sojourn.curriculum import Uniform
 from sojourn.environments import from_gymnasium
-from sojourn.learner import OptimizerConfig
 from sojourn.objectives import Clip, PolicyGradient, ValueLoss
-from sojourn.rendering.protocols import PlainText
-from sojourn.training import Experiment, TrainConfig
+from sojourn.training import Experiment
 
 CREDITS: dict[str, Credit] = {
     "trajectory": grpo(),
@@ -30,30 +28,21 @@ CREDITS: dict[str, Credit] = {
 }
 
 
+LAKE = load("frozen_lake")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainConfig):
-    """As in recipes/frozen_lake.py, but for the credit."""
+class Config(LAKE.config):  # type: ignore[name-defined, misc]
+    """Those of recipes/frozen_lake.py, and the credit."""
 
     run: str = "runs/turn_credit"
     """Run folder.  An existing one is resumed."""
+    algorithm: str = ""
+    """The credit is `credit`."""
     credit: Literal["trajectory", "mt_grpo", "gigpo", "turn_gae"] = "trajectory"
     """How rewards become advantages."""
     progress: float = 0.0
     """Paid for each square nearer to the goal."""
-    model: str = "tiny"
-    """A random model from nothing."""
-    steps: int = 60
-    """Rollouts."""
-    max_turns: int = 20
-    """The shortest way takes 6."""
-    max_tokens: int = 4
-    """Of one action, a letter."""
-    max_context: int = 64
-    """Of one square's number and one action."""
-    keep_episodes_every: int = 0
-    """None: thousands of tiny contexts."""
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3))
-    """For policy and critic."""
 
 
 class Nearer(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -90,12 +79,11 @@ gymnasium.register("Nearer-v0", entry_point=Nearer, max_episode_steps=20, reward
 def experiment(config: Config) -> Experiment:
     """The parts; all but the credit, and the critic that it reads, are the same."""
     world = from_gymnasium("Nearer-v0", ("l", "d", "r", "u"), progress=config.progress)
-    return Experiment(
+    return replace(
+        LAKE.experiment(config),
         environment=world.make,
         tasks=world.tasks,
-        protocol=PlainText(),
         curriculum=Uniform(world.tasks, seed=config.seed),
-        program=markov,
         credit=CREDITS[config.credit],
         objective=PolicyGradient(trust_region=Clip(low=0.2, high=0.2)),
         critic=ValueLoss() if config.credit == "turn_gae" else None,

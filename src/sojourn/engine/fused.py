@@ -67,6 +67,9 @@ class FusedModel:
         base: Any = self._model.base_model
         x: Tensor = base.embed_tokens(torch.tensor(ids))
         cos, sin = (part[0] for part in base.rotary_emb(x[None], torch.tensor([list(positions)])))
+        if not self._kernels:  # as `_turned` adds it
+            half = sin.shape[-1] // 2
+            sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
         for number, layer in enumerate(self._layers):
             x = self._layer(number, layer, x, plan, cos, sin)
         return self._head(self._normed(base.norm, x[list(rows)]))
@@ -101,9 +104,7 @@ class FusedModel:
         if self._kernels:
             self._kernels.rotate(x, cos, sin)
             return x
-        half = cos.shape[-1] // 2
-        signed = torch.cat([-sin[..., :half], sin[..., half:]], -1)
-        return torch.addcmul(x * cos[:, None], x.roll(half, -1), signed[:, None])
+        return torch.addcmul(x * cos[:, None], x.roll(cos.shape[-1] // 2, -1), sin[:, None])
 
     def _gated(self, x: Tensor) -> Tensor:
         if self._kernels:
