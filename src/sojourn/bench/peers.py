@@ -17,6 +17,13 @@ PRECISIONS = ("float32", "bfloat16")
 """Those that TRL is tried in; its better one counts."""
 
 
+def has_trl(result: Result) -> bool:
+    """Whether TRL is installed; `result` gets to know if not."""
+    if find_spec("trl") is None:
+        result.skipped["trl"] = "not installed (pip install trl==1.16.0)"
+    return "trl" not in result.skipped
+
+
 def trl_loop(shape: Shape, dtype: str) -> TrlLoop:
     """TRL's loop over episodes of this shape."""
     from sojourn.bench.trl import TrlLoop
@@ -33,11 +40,9 @@ def trl_loop(shape: Shape, dtype: str) -> TrlLoop:
 def beside_trl(result: Result, loop: Loop, what: Literal["rollout", "step"], quick: bool) -> dict[str, Any]:
     """Seconds of our loop, and of TRL's in each precision, or the reason why there are none of it."""
     sides: dict[str, Side] = {"sojourn": getattr(loop, what)}
-    if find_spec("trl") is None:
-        result.skipped["trl"] = "not installed (pip install trl==1.16.0)"
-    elif loop.shape.group == 1:
+    if loop.shape.group == 1:
         result.skipped["trl for groups of one"] = "it takes two episodes a prompt at least"
-    else:
+    elif has_trl(result):
         sides |= {f"trl {dtype}": getattr(trl_loop(loop.shape, dtype), what) for dtype in PRECISIONS}
     taken = alternate(sides, 1 if quick else 2)
     line: dict[str, Any] = {f"{name} (s)": seconds for name, seconds in taken.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel
 
 from sojourn.bench.measure import Result, Side, alternate
 from sojourn.bench.ours import Shape, smollm2
-from sojourn.bench.peers import PRECISIONS, trl_loop
+from sojourn.bench.peers import PRECISIONS, has_trl, trl_loop
 from sojourn.core import ROOT, Episode, EpisodeGroup, Kind, Span, Task, TrajectoryTree
 from sojourn.credit import columns, dr_grpo
 from sojourn.learner import Learner, OptimizerConfig
@@ -54,8 +53,7 @@ def update(quick: bool) -> Result:
 
 def _trl(group: EpisodeGroup, advantages: Sequence[float], result: Result) -> dict[str, Side]:
     """TRL's loss step on the same tokens, in each precision, or the reason why there is none."""
-    if find_spec("trl") is None:
-        result.skipped["trl"] = "not installed (pip install trl==1.16.0)"
+    if not has_trl(result):
         return {}
     spans = [group.tree[episode.actions[0]] for episode in group.episodes]
     prompt, completions = group.tree.tokens(spans[0].parent), [span.tokens for span in spans]
