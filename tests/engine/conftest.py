@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sojourn.engine import fused, native, plan, sampling
+from sojourn.engine import fused, native, packed, plan, sampling
 
 
 @pytest.fixture(scope="module", autouse=True, params=["kernels in C", "torch alone"])
 def with_and_without_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch alone":
-            for user in (fused, plan, sampling):
+            for user in (fused, packed, plan, sampling):
                 patch.setattr(user, "kernels", lambda dtype: None)
         elif native.kernels(torch.float32) is None:
             pytest.skip("no C compiler here")

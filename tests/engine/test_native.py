@@ -75,6 +75,30 @@ def test_rotate_turns_pairs_and_nothing_beside_them(dtype: torch.dtype, rows: in
 
 
 @BOTH
+@given(rows=sizes, columns=st.integers(1, 130), half=sizes, added=st.tuples(st.booleans(), st.booleans()))
+@settings(deadline=None, max_examples=40)
+def test_multiply(dtype: torch.dtype, rows: int, columns: int, half: int, added: tuple[bool, bool]) -> None:
+    own, x, weight = kernels(dtype), numbers(rows, 2 * half, dtype=dtype), numbers(columns, 2 * half, dtype=dtype, seed=1)
+    if not own.packs(weight):
+        pytest.skip("no such instructions here")
+    bias, other = (numbers(*shape, dtype=dtype, seed=2) if is_there else None for shape, is_there in zip([(columns,), (rows, columns)], added))
+    found = own.multiply(x, own.pack(weight), columns, bias, other)
+    expected = x.double() @ weight.double().T + sum(each.double() for each in (bias, other) if each is not None)
+    torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-4)
+
+
+@BOTH
+def test_a_row_of_a_product_does_not_depend_on_the_others(dtype: torch.dtype) -> None:
+    own, x, weight = kernels(dtype), numbers(19, 64, dtype=dtype), numbers(100, 64, dtype=dtype, seed=1)
+    if not own.packs(weight):
+        pytest.skip("no such instructions here")
+    panels = own.pack(weight)
+    together = own.multiply(x, panels, 100, None)
+    for rows in (slice(0, 1), slice(3, 8), slice(7, 19)):
+        assert torch.equal(own.multiply(x[rows], panels, 100, None), together[rows])
+
+
+@BOTH
 def test_store_writes_each_row_at_its_place(dtype: torch.dtype) -> None:
     cache, new = numbers(4, 2, 7, 6, dtype=dtype), numbers(3, 5, 6, dtype=dtype, seed=1)[:, :2].transpose(0, 1)
     slot, at = torch.tensor([3, 0, 3]), torch.tensor([6, 2, 0])

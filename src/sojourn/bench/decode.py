@@ -68,19 +68,15 @@ def _steps(dtype: str, rows: int, length: int, few: int, many: int, turns: int, 
         "continuous": partial(generate_continuously, paged.model),
         **peers,
     }
-    plain, packed = bare_products(theirs.model, rows)
-    sides: dict[str, Side] = {
-        "products": plain,
-        "products, packed": packed,
-        "cache": cache_reads(theirs.model, rows, length + many // 2),
-    }
+    products = bare_products(theirs.model, rows)
+    sides: dict[str, Side] = {**products, "cache": cache_reads(theirs.model, rows, length + many // 2)}
     sides |= {f"{name} {n}": partial(decoder, prompts, n) for n in (few, many) for name, decoder in decoders.items()}
     taken = alternate(sides, turns)
-    products = min(taken["products"], taken["products, packed"], key=lambda each: each.median)
+    fastest = min((taken[name] for name in products), key=lambda each: each.median)
     return {
         name: taken[f"{name} {many}"].minus(taken[f"{name} {few}"]).each(lambda seconds: seconds / (many - few))
         for name in decoders
-    } | {"limit": products.each(lambda seconds: seconds + taken["cache"].median)}
+    } | {"limit": fastest.each(lambda seconds: seconds + taken["cache"].median)}
 
 
 def generate(model: PreTrainedModel, prompts: Sequence[Ints], tokens: int) -> None:

@@ -8,24 +8,22 @@ from transformers import PreTrainedModel
 
 from sojourn.bench.measure import Side
 from sojourn.engine.cache import Shape
+from sojourn.engine.packed import Packed
 
 
-def bare_products(model: PreTrainedModel, rows: int) -> tuple[Side, Side]:
-    """The products of a decoding step of `rows` requests, and nothing else: with plain weights, and in oneDNN's layout."""
-    weights = [layer.weight.detach() for layer in model.modules() if isinstance(layer, nn.Linear)]
-    inputs = {width: torch.randn(rows, width, dtype=model.dtype) for width in {weight.shape[1] for weight in weights}}
+def bare_products(model: PreTrainedModel, rows: int) -> dict[str, Side]:
+    """The products of a decoding step of `rows` requests, and nothing else: with plain weights, in oneDNN's layout, in the engine's."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    inputs = {width: torch.randn(rows, width, dtype=model.dtype) for width in {layer.in_features for layer in layers}}
+    operands = [(inputs[layer.in_features], layer.weight.detach()) for layer in layers]
     ops = torch.ops.mkldnn
-    packed = [(ops._reorder_linear_weight(weight, rows), weight.shape[1]) for weight in weights]
-
-    def plain() -> None:
-        for weight in weights:
-            nn.functional.linear(inputs[weight.shape[1]], weight)
-
-    def reordered() -> None:
-        for weight, width in packed:
-            ops._linear_pointwise(inputs[width], weight, None, "none", [], "")
-
-    return plain, reordered
+    onednn = [(x, ops._reorder_linear_weight(weight, rows)) for x, weight in operands]
+    packed = [(x, Packed(layer)) for (x, _), layer in zip(operands, layers, strict=True)]
+    return {
+        "plain": lambda: [nn.functional.linear(x, weight) for x, weight in operands],
+        "oneDNN": lambda: [ops._linear_pointwise(x, weight, None, "none", [], "") for x, weight in onednn],
+        "packed": lambda: [product(x) for x, product in packed],
+    }
 
 
 def cache_reads(model: PreTrainedModel, rows: int, length: int) -> Side:

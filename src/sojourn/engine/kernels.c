@@ -1,4 +1,4 @@
-/* What a decoding step does between its matrix products, in one pass over memory each.
+/* What a decoding step does between its matrix products, in one pass over memory each; and the products where oneDNN's are slower.
 
    Compiled by engine/native.py at first use, once with T = float and once with -DBF16 for bfloat16.  All sums are in float.
    Rows are independent of each other, so a row's bits do not depend on who shares its batch. */
@@ -92,6 +92,56 @@ void store(const T *x, T *cache, const int64_t *slot, const int64_t *at, int64_t
 #define MOST 16 /* heads that share a key head, at most */
 #define WIDE 256 /* of a head, at most */
 
+/* `count` rows of `dim` numbers in float: where they lie, or copied into `room`. */
+static inline const float *floats(const T *x, float *room, int64_t count, int64_t dim) {
+#ifdef BF16
+    for (int64_t i = 0; i < count * dim; i++) room[i] = up(x[i]);
+    return room;
+#else
+    return x;
+#endif
+}
+
+/* `attend` for one row and key head; a constant `dim` lets sums stay in registers. */
+static inline __attribute__((always_inline)) void attend_one(const T *query, const T *keys, const T *values, int64_t from, int64_t to, T *out,
+                                                             float *lse, int64_t group, int64_t dim, float scale) {
+    float q[MOST][WIDE], sum[MOST][WIDE], top[MOST], total[MOST], p[MOST][TILE], room[TILE * WIDE];
+    for (int64_t g = 0; g < group; g++) {
+        top[g] = -INFINITY, total[g] = 0;
+        for (int64_t i = 0; i < dim; i++) q[g][i] = scale * up(query[g * dim + i]), sum[g][i] = 0;
+    }
+    for (int64_t first = from; first < to; first += TILE) {
+        int64_t count = to - first < TILE ? to - first : TILE;
+        const float *key = floats(keys + first * dim, room, count, dim);
+        for (int64_t j = 0; j < count; j++)
+            for (int64_t g = 0; g < group; g++) {
+                float dot = 0;
+                for (int64_t i = 0; i < dim; i++) dot += q[g][i] * key[j * dim + i];
+                p[g][j] = dot;
+            }
+        const float *value = floats(values + first * dim, room, count, dim);
+        for (int64_t g = 0; g < group; g++) {
+            float most = top[g], part = 0;
+            for (int64_t j = 0; j < count; j++) most = p[g][j] > most ? p[g][j] : most;
+            for (int64_t j = 0; j < count; j++) part += p[g][j] = exponential(p[g][j] - most);
+            float keep = first == from ? 0.0f : exponential(top[g] - most);
+            total[g] = total[g] * keep + part, top[g] = most;
+            for (int64_t at = 0; at < dim; at += 64) {
+                int64_t width = dim - at < 64 ? dim - at : 64;
+                float more[64] = {0};
+                for (int64_t j = 0; j < count; j++)
+                    for (int64_t i = 0; i < width; i++) more[i] += p[g][j] * value[j * dim + at + i];
+                for (int64_t i = 0; i < width; i++) sum[g][at + i] = sum[g][at + i] * keep + more[i];
+            }
+        }
+    }
+    for (int64_t g = 0; g < group; g++) {
+        float inverse = total[g] > 0 ? 1.0f / total[g] : 0.0f;
+        lse[g] = total[g] > 0 ? top[g] + logf(total[g]) : -INFINITY;
+        for (int64_t i = 0; i < dim; i++) out[g * dim + i] = down(sum[g][i] * inverse);
+    }
+}
+
 /* Attention of single tokens over their slots' keys and values, by tiles with a running maximum (FlashAttention-2, arXiv 2307.08691).
 
    query: (rows, kv_heads, group, dim), rows `stride` apart.  keys, values: (slots, kv_heads, capacity, dim).
@@ -102,44 +152,12 @@ void attend(const T *query, const T *keys, const T *values, const int64_t *slot,
 #pragma omp parallel for collapse(2)
     for (int64_t r = 0; r < rows; r++)
         for (int64_t k = 0; k < kv_heads; k++) {
-            float q[MOST][WIDE], sum[MOST][WIDE], top[MOST], total[MOST], p[MOST][TILE];
             int64_t base = (slot[r] * kv_heads + k) * capacity * dim, place = (r * kv_heads + k) * group;
-            for (int64_t g = 0; g < group; g++) {
-                top[g] = -INFINITY, total[g] = 0;
-                for (int64_t i = 0; i < dim; i++) {
-                    q[g][i] = scale * up(query[r * stride + (k * group + g) * dim + i]);
-                    sum[g][i] = 0;
-                }
-            }
-            for (int64_t first = from[r]; first < to[r]; first += TILE) {
-                int64_t count = to[r] - first < TILE ? to[r] - first : TILE;
-                for (int64_t j = 0; j < count; j++) {
-                    const T *key = keys + base + (first + j) * dim;
-                    for (int64_t g = 0; g < group; g++) {
-                        float dot = 0;
-                        for (int64_t i = 0; i < dim; i++) dot += q[g][i] * up(key[i]);
-                        p[g][j] = dot;
-                    }
-                }
-                for (int64_t g = 0; g < group; g++) {
-                    float most = top[g], part = 0;
-                    for (int64_t j = 0; j < count; j++) most = p[g][j] > most ? p[g][j] : most;
-                    for (int64_t j = 0; j < count; j++) part += p[g][j] = exponential(p[g][j] - most);
-                    float keep = first == from[r] ? 0.0f : exponential(top[g] - most);
-                    total[g] = total[g] * keep + part, top[g] = most;
-                    for (int64_t i = 0; i < dim; i++) sum[g][i] *= keep;
-                }
-                for (int64_t j = 0; j < count; j++) {
-                    const T *value = values + base + (first + j) * dim;
-                    for (int64_t g = 0; g < group; g++)
-                        for (int64_t i = 0; i < dim; i++) sum[g][i] += p[g][j] * up(value[i]);
-                }
-            }
-            for (int64_t g = 0; g < group; g++) {
-                float inverse = total[g] > 0 ? 1.0f / total[g] : 0.0f;
-                lse[place + g] = total[g] > 0 ? top[g] + logf(total[g]) : -INFINITY;
-                for (int64_t i = 0; i < dim; i++) out[(place + g) * dim + i] = down(sum[g][i] * inverse);
-            }
+            const T *q = query + r * stride + k * group * dim;
+#define ATTEND(d) attend_one(q, keys + base, values + base, from[r], to[r], out + place * dim, lse + place, group, d, scale)
+            if (dim == 64) ATTEND(64);
+            else if (dim == 128) ATTEND(128);
+            else ATTEND(dim);
         }
 }
 
@@ -181,3 +199,81 @@ void draw(const T *logits, const double *uniform, int64_t *token, float *logp, i
         logp[r] = (float)(up(x[chosen]) - top - log(total));
     }
 }
+
+/* Products of few rows with weights in panels: PANEL columns side by side, STEP numbers of each at a time, so that a tile of ROWS rows
+   reads them in order and keeps its sums in registers.  Only where a panel has its instructions, and not where the processor multiplies
+   whole tiles (AMX).  A sum runs over k in order, whatever the number of rows. */
+#if defined(BF16) ? defined(__AVX512BF16__) && !defined(__AMX_BF16__) : defined(__AVX512F__)
+#include <immintrin.h>
+
+#define ROWS 8
+#define VECTORS 3
+#define PANEL (16 * VECTORS)
+#ifdef BF16
+#define STEP 2
+typedef __m512bh Vector;
+static inline Vector all(const T *x) { int32_t pair; memcpy(&pair, x, 4); return (Vector)_mm512_set1_epi32(pair); }
+static inline Vector load(const T *x) { return (Vector)_mm512_loadu_si512(x); }
+static inline __m512 plus(__m512 sum, Vector a, Vector b) { return _mm512_dpbf16_ps(sum, a, b); }
+#else
+#define STEP 1
+typedef __m512 Vector;
+static inline Vector all(const T *x) { return _mm512_set1_ps(*x); }
+static inline Vector load(const T *x) { return _mm512_loadu_ps(x); }
+static inline __m512 plus(__m512 sum, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, sum); }
+#endif
+
+/* `rows`, a constant where this is used, of one panel's `count` columns. */
+static inline __attribute__((always_inline)) void tile(const T *x, const T *panel, const T *bias, const T *other, T *out, int rows,
+                                                       int64_t width, int64_t columns, int64_t count) {
+    __m512 sum[ROWS][VECTORS];
+    float row[PANEL];
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < VECTORS; v++) sum[r][v] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < width; k += STEP) {
+        Vector b[VECTORS];
+        for (int v = 0; v < VECTORS; v++) b[v] = load(panel + k * PANEL + v * 16 * STEP);
+        for (int r = 0; r < rows; r++) {
+            Vector a = all(x + r * width + k);
+            for (int v = 0; v < VECTORS; v++) sum[r][v] = plus(sum[r][v], a, b[v]);
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        for (int v = 0; v < VECTORS; v++) _mm512_storeu_ps(row + 16 * v, sum[r][v]);
+        if (bias)
+            for (int64_t i = 0; i < count; i++) row[i] += up(bias[i]);
+        if (other)
+            for (int64_t i = 0; i < count; i++) row[i] += up(other[r * columns + i]);
+        for (int64_t i = 0; i < count; i++) out[r * columns + i] = down(row[i]);
+    }
+}
+
+int64_t panel(void) { return PANEL; }
+
+/* weight (columns, width) into panels (columns / PANEL, width / STEP, PANEL, STEP), the last one filled up with zeros. */
+void pack(const T *weight, T *panels, int64_t columns, int64_t width) {
+#pragma omp parallel for
+    for (int64_t first = 0; first < columns; first += PANEL)
+        for (int64_t k = 0; k < width; k += STEP)
+            for (int64_t i = 0; i < PANEL; i++)
+                for (int64_t e = 0; e < STEP; e++)
+                    panels[first * width + k * PANEL + i * STEP + e] = first + i < columns ? weight[(first + i) * width + k + e] : 0;
+}
+
+/* out (rows, columns) = x (rows, width) times `panels`, plus bias (columns) and other (rows, columns), both of which may be null. */
+void multiply(const T *x, const T *panels, const T *bias, const T *other, T *out, int64_t rows, int64_t width, int64_t columns) {
+#pragma omp parallel for
+    for (int64_t first = 0; first < columns; first += PANEL) {
+        int64_t count = columns - first < PANEL ? columns - first : PANEL;
+        for (int64_t r = 0; r < rows; r += ROWS) {
+            const T *in = x + r * width, *own = panels + first * width, *more = bias ? bias + first : 0;
+            const T *add = other ? other + r * columns + first : 0;
+            T *to = out + r * columns + first;
+#define CASE(n) case n: tile(in, own, more, add, to, n, width, columns, count); break;
+            switch (rows - r < ROWS ? rows - r : ROWS) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) }
+        }
+    }
+}
+#else
+int64_t panel(void) { return 0; }
+#endif

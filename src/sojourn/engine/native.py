@@ -30,6 +30,8 @@ FLAGS = (
 )
 MOST_HEADS, WIDEST_HEAD = 16, 256
 """Those that `attend` has room for."""
+PANEL_BYTES = 512 * 1024
+"""Of a weight's columns that `multiply` reads again for each of its tiles: so many stay in a core's cache."""
 
 
 class Kernels:
@@ -44,9 +46,14 @@ class Kernels:
             "store": [*[memory] * 4, *[number] * 6],
             "attend": [*[memory] * 8, *[number] * 6, real],
             "draw": [*[memory] * 4, *[number] * 2],
+            "pack": [*[memory] * 2, *[number] * 2],
+            "multiply": [*[memory] * 5, *[number] * 3],
         }
+        library.panel.restype = number
+        self._panel: int = library.panel()
         for name, kind in kinds.items():
-            getattr(library, name).argtypes, getattr(library, name).restype = kind, None
+            if self._panel or name not in ("pack", "multiply"):
+                getattr(library, name).argtypes, getattr(library, name).restype = kind, None
         self._library = library
 
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -98,6 +105,27 @@ class Kernels:
         memory = [each.data_ptr() for each in (logits, uniform, token, logp)]
         self._library.draw(*memory, *logits.shape)
         return token, logp
+
+
+    def packs(self, weight: Tensor) -> bool:
+        """Whether `multiply` is there for this processor and such a weight (columns, width)."""
+        size = weight.shape[1] * weight.element_size()
+        return self._panel > 0 and size % 4 == 0 and size * self._panel <= PANEL_BYTES
+
+    def pack(self, weight: Tensor) -> Tensor:
+        """A weight (columns, width) as `multiply` wants it."""
+        weight, columns = weight.contiguous(), len(weight)
+        panels = weight.new_empty(-(-columns // self._panel) * self._panel * weight.shape[1])
+        self._library.pack(weight.data_ptr(), panels.data_ptr(), *weight.shape)
+        return panels
+
+    def multiply(self, x: Tensor, panels: Tensor, columns: int, bias: Tensor | None, other: Tensor | None = None) -> Tensor:
+        """x (..., width) times a packed weight of so many columns, plus `bias` (columns,) and `other` (..., columns)."""
+        x, width = x.contiguous(), x.shape[-1]
+        out = x.new_empty(*x.shape[:-1], columns)
+        memory = [None if each is None else each.data_ptr() for each in (x, panels, bias, other, out)]
+        self._library.multiply(*memory, x.numel() // width, width, columns)
+        return out
 
 
 def fits(group: int, dim: int) -> bool:

@@ -1,7 +1,8 @@
-"""Linear layers in the weight layout of oneDNN, for the engine's forward passes on a CPU.
+"""Linear layers in a weight layout of their own, for the engine's forward passes on a CPU.
 
-A decoding step multiplies a few rows with every weight of the model.  That is bound by memory, and oneDNN's own layout is read
-faster than the plain one.  The learner keeps training the plain weights; the copies are made anew when they change.
+A decoding step multiplies a few rows with every weight of the model, and a layout that is read in order is faster than the plain one:
+that of `kernels.c` where it has one for this processor, else oneDNN's.  The learner keeps training the plain weights; the copies are made
+anew when they change.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sojourn.engine.attention import Plan, using
+from sojourn.engine.native import kernels
 
 ROWS = 32
 """Rows that the layout is made for; others work as well, a little slower."""
@@ -31,23 +33,28 @@ def packs(layer: nn.Module) -> bool:
 class Packed:
     """The layers one below the other as one product: x -> x W' + b."""
 
-    __slots__ = ("bias", "weight")
+    __slots__ = ("bias", "columns", "kernels", "weight")
 
     def __init__(self, *layers: nn.Linear) -> None:
-        weights = [layer.weight.detach() for layer in layers]
-        self.weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(
-            torch.cat(weights) if len(weights) > 1 else weights[0], ROWS
-        )
-        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        weights, biases = [layer.weight.detach() for layer in layers], [layer.bias.detach() for layer in layers if layer.bias is not None]
         assert len(biases) in (0, len(layers)), "some of these layers have a bias"
+        weight = torch.cat(weights) if len(weights) > 1 else weights[0]
+        self.columns = len(weight)
         self.bias: Tensor | None = torch.cat(biases) if biases else None
+        own = kernels(weight.dtype)
+        self.kernels = own if own and own.packs(weight) else None
+        self.weight: Tensor = self.kernels.pack(weight) if self.kernels else torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
 
     def __call__(self, rows: Tensor) -> Tensor:
+        if self.kernels:
+            return self.kernels.multiply(rows, self.weight, self.columns, self.bias)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), self.weight, self.bias, "none", [], "")
         return product
 
     def plus(self, rows: Tensor, other: Tensor) -> Tensor:
         """The product and `other`, added in one pass."""
+        if self.kernels:
+            return self.kernels.multiply(rows, self.weight, self.columns, self.bias, other)
         total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, other, self.weight, self.bias, "add")
         return total
 
