@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 import torch
 from helpers import small
 from rich.console import Console
 
-from sojourn.bench.decode import generate, generate_continuously
+from sojourn.bench.decode import Clocked, generate, generate_continuously, sample
+from sojourn.bench.decode_peers import step_seconds
 from sojourn.bench.limit import bare_products, cache_reads
 from sojourn.bench.measure import Result, Spread, alternate
 from sojourn.bench.ours import Loop, Shape, prompt
@@ -48,7 +50,7 @@ def test_padded_rows_and_the_tree_have_one_gradient() -> None:
 
 def test_the_limit_multiplies_every_linear_layer_and_reads_every_key() -> None:
     model = small().model
-    for side in bare_products(model, 3):
+    for side in bare_products(model, 3).values():
         side()
     config = model.config
     dim = config.hidden_size // config.num_attention_heads
@@ -68,11 +70,24 @@ def test_a_spread_is_its_median_and_its_ends() -> None:
     assert str(spread) == "2 (0 to 6)"
 
 
-def test_both_ways_of_transformers_sample_what_is_asked() -> None:
+def test_a_side_that_returns_a_float_has_timed_itself() -> None:
+    assert alternate({"a": iter([1.0, 2.0, 3.0]).__next__}, 2)["a"].values == (2.0, 3.0)
+
+
+def test_we_and_both_ways_of_transformers_sample_what_is_asked() -> None:
     loaded = small()
     prompts = [prompt(loaded.tokenizer, 5, number) for number in range(3)]
-    generate(loaded.model, prompts, 4)
-    generate_continuously(loaded.model, prompts, 4)
+    engine = Clocked(loaded.model, loaded.tokenizer, max_batch=3, max_context=10)
+    assert sample(engine, prompts, 4) > 0  # each asserts the number of tokens
+    assert generate(small().model, prompts, 4) > 0
+    assert generate_continuously(small().model, prompts, 4) > 0
+
+
+def test_a_step_is_timed_where_all_rows_decode() -> None:
+    late, early = [3.0, 4.0, 6.0, 8.0], [0.0, 1.0, 4.0, 6.0]
+    assert step_seconds([late, early], 4) == (6.0 - 3.0) / ((2 + 2) / 2)
+    with pytest.raises(AssertionError, match=r"sampled \[4, 3\] tokens, asked for 4"):
+        step_seconds([late, early[:3]], 4)
 
 
 def test_a_result_names_what_was_skipped_and_where_it_was_measured() -> None:

@@ -81,7 +81,10 @@ def test_multiply(dtype: torch.dtype, rows: int, columns: int, half: int, added:
     own, x, weight = kernels(dtype), numbers(rows, 2 * half, dtype=dtype), numbers(columns, 2 * half, dtype=dtype, seed=1)
     if not own.packs(weight):
         pytest.skip("no such instructions here")
-    bias, other = (numbers(*shape, dtype=dtype, seed=2) if is_there else None for shape, is_there in zip([(columns,), (rows, columns)], added))
+    bias, other = (
+        numbers(*shape, dtype=dtype, seed=2) if is_there else None
+        for shape, is_there in zip([(columns,), (rows, columns)], added, strict=True)
+    )
     found = own.multiply(x, own.pack(weight), columns, bias, other)
     expected = x.double() @ weight.double().T + sum(each.double() for each in (bias, other) if each is not None)
     torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-4)

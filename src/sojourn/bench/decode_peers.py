@@ -27,8 +27,8 @@ from sojourn.core import Ints
 from sojourn.models import cache_folder, load
 from sojourn.models.load import find
 
-Peer = Callable[[Sequence[Ints], int], None]
-"""Samples exactly so many tokens after each prompt, all at once, and returns when the last is there."""
+Peer = Callable[[Sequence[Ints], int], float]
+"""Samples exactly so many tokens after each prompt, all at once; returns the seconds of a step, all rows decoding."""
 
 _MODEL = "smollm2-135m"
 _START_S, _ANSWER_S = 900.0, 600.0
@@ -55,6 +55,17 @@ def decode_peers(dtype: str) -> tuple[dict[str, Peer], dict[str, str]]:
     return peers, skipped
 
 
+def step_seconds(times: Sequence[Sequence[float]], tokens: int) -> float:
+    """Seconds of a step from where all rows have a first token to where the first row has its last, given when each token of each row was
+    there: `tokens` of each."""
+    sampled = [len(row) for row in times]
+    assert sampled == [tokens] * len(times), f"sampled {sampled} tokens, asked for {tokens} each"
+    start, stop = max(row[0] for row in times), min(row[-1] for row in times)
+    steps = sum(start < at <= stop for row in times for at in row) / len(times)
+    assert steps > tokens / 4, f"all rows decoded together for {steps:g} steps of {tokens} only"
+    return (stop - start) / steps
+
+
 class LlamaCpp:
     """The server of llama.cpp, started anew when the number of prompts changes, so that there is one slot a prompt."""
 
@@ -65,7 +76,7 @@ class LlamaCpp:
         self._server: Any = None
         self._start(slots=1, context=256)
 
-    def __call__(self, prompts: Sequence[Ints], tokens: int) -> None:
+    def __call__(self, prompts: Sequence[Ints], tokens: int) -> float:
         longest = max(len(each) for each in prompts) + tokens
         if len(prompts) != self._slots or longest > self._context:
             self._start(slots=len(prompts), context=-(-longest // 256) * 256)
@@ -74,8 +85,12 @@ class LlamaCpp:
         request = urllib.request.Request(f"{self._server.listening_address}/completion", json.dumps(asked).encode())
         with urllib.request.urlopen(request, timeout=_ANSWER_S) as answer:
             rows = json.load(answer)
-        sampled = [len(row["tokens"]) for row in (rows if len(prompts) > 1 else [rows])]
+        rows = rows if len(prompts) > 1 else [rows]
+        sampled = [len(row["tokens"]) for row in rows]
         assert sampled == [tokens] * len(prompts), f"sampled {sampled} tokens, asked for {tokens} each"
+        return (
+            min(float(row["timings"]["predicted_ms"]) for row in rows) / 1000 / (tokens - 1)
+        )  # it counts from a row's first token
 
     def _start(self, *, slots: int, context: int) -> None:
         import xllamacpp  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -118,16 +133,16 @@ class VllmCpu:
         )
         self._wait(_START_S)
 
-    def __call__(self, prompts: Sequence[Ints], tokens: int) -> None:
+    def __call__(self, prompts: Sequence[Ints], tokens: int) -> float:
         assert self._worker.stdin
         print(json.dumps({"prompts": [each.tolist() for each in prompts], "tokens": tokens}), file=self._worker.stdin, flush=True)
-        self._wait(_ANSWER_S)
+        return step_seconds(self._wait(_ANSWER_S)["times"], tokens)
 
-    def _wait(self, deadline_s: float) -> None:
+    def _wait(self, deadline_s: float) -> Any:
         assert self._worker.stdout
         ready, _, _ = select.select([self._worker.stdout], [], [], deadline_s)
-        if ready and self._worker.stdout.readline():
-            return
+        if ready and (line := self._worker.stdout.readline()):
+            return json.loads(line)
         self._worker.kill()
         said = Path(self._log.name).read_text(errors="replace").strip().splitlines() or ["nothing"]
         what = "ended" if ready else f"gave no answer in {deadline_s:g} s"

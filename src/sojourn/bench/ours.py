@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -50,17 +49,6 @@ def prompt(tokenizer: PreTrainedTokenizerBase, length: int, number: int) -> Ints
     """Real text of `length` tokens that differs from that of other numbers in its first word."""
     text = f"{number}. " + TEXT * (1 + length // 20)
     return np.asarray(tokenizer.encode(text, add_special_tokens=False)[:length], np.int64)
-
-
-def sample(engine: LocalEngine, prompts: Sequence[Ints], tokens: int) -> None:
-    """Sample `tokens` tokens after each prompt, all at once, with an empty store."""
-
-    async def all_of_them() -> None:
-        params = [SamplingParams(max_tokens=tokens, seed=seed) for seed in range(len(prompts))]
-        await asyncio.gather(*(engine.sample(each, p) for each, p in zip(prompts, params, strict=True)))
-
-    engine.update(engine.version + 1)
-    asyncio.run(all_of_them())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """A process that decodes with vLLM's CPU build: `PYTHON vllm_worker.py FOLDER DTYPE`, where PYTHON is that of vLLM's own environment.
 
-Once the model is loaded it says {"ready": true}; then it answers each line {"prompts": [[ids]], "tokens": n} with {"seconds": s}.
+Once the model is loaded it says {"ready": true}; then it answers each line {"prompts": [[ids]], "tokens": n} with {"times": [[s]]}, when each
+token of each row was there.
 It imports nothing of ours, because its environment has nothing of ours.
 """
 
@@ -22,12 +23,14 @@ def main(folder: str, dtype: str) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         params = SamplingParams(temperature=1.0, max_tokens=asked["tokens"], ignore_eos=True, detokenize=False)
-        prompts = [{"prompt_token_ids": ids} for ids in asked["prompts"]]
-        began = time.perf_counter()
-        sampled = [len(each.outputs[0].token_ids) for each in llm.generate(prompts, params, use_tqdm=False)]
-        seconds = time.perf_counter() - began
-        assert sampled == [asked["tokens"]] * len(prompts), f"sampled {sampled} tokens, asked for {asked['tokens']} each"
-        print(json.dumps({"seconds": seconds}), file=answers)
+        times: dict[str, list[float]] = {str(row): [] for row in range(len(asked["prompts"]))}
+        for row, ids in zip(times, asked["prompts"], strict=True):
+            llm.llm_engine.add_request(row, {"prompt_token_ids": ids}, params)
+        while llm.llm_engine.has_unfinished_requests():
+            for each in llm.llm_engine.step():
+                sampled = times[each.request_id]
+                sampled += [time.perf_counter()] * (len(each.outputs[0].token_ids) - len(sampled))
+        print(json.dumps({"times": list(times.values())}), file=answers)
 
 
 if __name__ == "__main__":  # vLLM starts processes that import this file again

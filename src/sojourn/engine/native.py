@@ -106,7 +106,6 @@ class Kernels:
         self._library.draw(*memory, *logits.shape)
         return token, logp
 
-
     def packs(self, weight: Tensor) -> bool:
         """Whether `multiply` is there for this processor and such a weight (columns, width)."""
         size = weight.shape[1] * weight.element_size()
