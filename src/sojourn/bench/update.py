@@ -36,7 +36,7 @@ def update(quick: bool) -> Result:
             "padded": partial(padded_step, plain, AdamW(plain, still), group, advantage_T),
         }
         trl = _trl(group, advantage_T[table.start_S[:-1]].tolist(), result)
-        taken = alternate(sides | trl, 2 if quick else 5)
+        taken = alternate(sides | trl, 2 if quick else 3)
         width = max(len(group.tree.tokens(episode.actions[0])) for episode in group.episodes)
         ideal, gain = width * len(group.episodes) / unique, taken["padded"].median / taken["sojourn"].median
         seconds = {f"{name} (s)": each for name, each in taken.items()}
