@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import silu
 
 from sojourn.engine import native
 from sojourn.engine.native import Kernels
@@ -50,14 +51,32 @@ def test_norm(dtype: torch.dtype, rows: int, width: int) -> None:
 @given(rows=sizes, width=sizes)
 @settings(deadline=None, max_examples=25)
 def test_gate(dtype: torch.dtype, rows: int, width: int) -> None:
-    x = 30 * numbers(rows, 2 * width, dtype=dtype)
-    one, other = x.double().chunk(2, -1)
-    close(kernels(dtype).gate(x), one * one.sigmoid() * other)
+    one, other = (30 * numbers(rows, 2 * width, dtype=dtype)).chunk(2, -1)
+    close(kernels(dtype).gate(one, other), one.double() * one.double().sigmoid() * other.double())
 
 
 def test_the_gate_shuts_and_opens_at_the_ends() -> None:
-    x = torch.tensor([[-1e6, -200.0, 200.0, 1e6, 1.0, 1.0, 1.0, 1.0]])
-    torch.testing.assert_close(kernels(torch.float32).gate(x), torch.tensor([[0.0, 0.0, 200.0, 1e6]]), atol=1e-30, rtol=1e-6)
+    x, ones = torch.tensor([[-1e6, -200.0, 200.0, 1e6]]), torch.ones(1, 4)
+    own = kernels(torch.float32)
+    torch.testing.assert_close(own.gate(x, ones), torch.tensor([[0.0, 0.0, 200.0, 1e6]]), atol=1e-30, rtol=1e-6)
+    for found, expected in zip(own.gate_back(x, ones, ones), ([[0.0, 0.0, 1.0, 1.0]], [[0.0, 0.0, 200.0, 1e6]]), strict=True):
+        torch.testing.assert_close(found, torch.tensor(expected), atol=1e-30, rtol=1e-6)
+
+
+@BOTH
+@given(rows=st.integers(1, 150), width=st.integers(4, 37))
+@settings(deadline=None, max_examples=25)
+def test_backwards_through_norm_and_gate(dtype: torch.dtype, rows: int, width: int) -> None:
+    x, other, d_out = numbers(3, rows, width, dtype=dtype)
+    weight = numbers(width, dtype=dtype, seed=1)
+    wide, more, scale = (each.double().requires_grad_() for each in (x, other, weight))
+    normed = wide / (wide.square().mean(-1, keepdim=True) + 1e-5).sqrt() * scale
+    for found, expected in (
+        (kernels(dtype).norm_back(x, weight, d_out, 1e-5), torch.autograd.grad(normed, (wide, scale), d_out.double())),
+        (kernels(dtype).gate_back(x, other, d_out), torch.autograd.grad(silu(wide) * more, (wide, more), d_out.double())),
+    ):
+        for ours, exact in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours.double(), exact, rtol=torch.finfo(dtype).eps, atol=1e-5)
 
 
 @BOTH

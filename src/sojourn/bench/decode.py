@@ -20,10 +20,9 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from sojourn.bench.decode_peers import Peer, decode_peers, step_seconds
 from sojourn.bench.limit import bare_products, cache_reads
 from sojourn.bench.measure import Result, Side, Spread, alternate
-from sojourn.bench.ours import Endless, prompt, smollm2
+from sojourn.bench.ours import Endless, own_precision, prompt, smollm2
 from sojourn.core import Ints
 from sojourn.engine import SamplingParams
-from sojourn.training.setup import precision
 
 PAGE = 32
 """Tokens in a page of the paged cache of `transformers`."""
@@ -33,7 +32,7 @@ def decode(quick: bool) -> Result:
     """Batch by batch in float32, then in the precision that this machine trains in, which alone gets large batches of long prompts:
     their prefill takes minutes."""
     result = Result("decode")
-    tokens, turns, own = 18 if quick else 34, 3, str(precision("auto")).removeprefix("torch.")
+    tokens, turns, own = 18 if quick else 34, 3, own_precision()
     shapes: list[tuple[str, int, int]] = []
     for dtype in dict.fromkeys(("float32", own)):
         if quick:
@@ -84,7 +83,7 @@ def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: M
     sides: dict[str, Side] = {**products, "cache": cache_reads(theirs.model, rows, length + tokens // 2)}
     alternate(sides, 0)
     sides |= {name: partial(decoder, prompts, tokens) for name, decoder in decoders.items()}
-    taken = alternate(sides, turns, warm_up=0)
+    taken = alternate(sides, turns, warm_up=0, pause_s=0.5)
     fastest = min((taken[name] for name in products), key=lambda each: each.median)
     limit = fastest.each(lambda seconds: seconds + taken["cache"].median)
     return {name: taken[name] for name in decoders} | {"limit": limit}

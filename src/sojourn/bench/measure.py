@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from sojourn.store.machine import describe_machine
@@ -85,15 +86,21 @@ class Result:
             console.print(line, soft_wrap=True)
 
 
-def alternate(sides: Mapping[str, Side], turns: int, *, warm_up: int = 1) -> dict[str, Spread]:
-    """Time all sides in turn, `turns` times each, after `warm_up` turns that do not count."""
+def alternate(sides: Mapping[str, Side], turns: int, *, warm_up: int = 1, pause_s: float = 0.0) -> dict[str, Spread]:
+    """Time all sides in turn, `turns` times each, after `warm_up` turns that do not count.  `pause_s` before each lets the threads of another
+    process go to sleep: after a side they wait busily for more."""
     taken: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(warm_up + turns):
-        for name, side in sides.items():
-            began = time.perf_counter()
-            own = side()
-            if turn >= warm_up:
-                taken[name].append(own if isinstance(own, float) else time.perf_counter() - began)
+    with Progress(console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
+        bar = progress.add_task("", total=(warm_up + turns) * len(sides))
+        for turn in range(warm_up + turns):
+            for name, side in sides.items():
+                progress.update(bar, description=name, refresh=True)
+                time.sleep(pause_s)
+                began = time.perf_counter()
+                own = side()
+                if turn >= warm_up:
+                    taken[name].append(own if isinstance(own, float) else time.perf_counter() - began)
+                progress.advance(bar)
     return {name: Spread(tuple(each)) for name, each in taken.items()}
 
 

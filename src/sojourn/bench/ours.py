@@ -38,6 +38,11 @@ class Endless(LocalEngine):
         self._ends = frozenset()
 
 
+def own_precision() -> str:
+    """The precision that this machine trains in."""
+    return str(precision("auto")).removeprefix("torch.")
+
+
 def smollm2(dtype: str = "auto") -> LoadedModel:
     """A SmolLM2-135M of its own; auto is the precision that this machine trains in."""
     loaded = load("smollm2-135m")

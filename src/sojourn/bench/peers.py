@@ -7,14 +7,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from sojourn.bench.measure import Result, Side, alternate
-from sojourn.bench.ours import Loop, Shape, smollm2
+from sojourn.bench.ours import Loop, Shape, own_precision, smollm2
 
 if TYPE_CHECKING:
     from sojourn.bench.trl import TrlLoop
 
 
 PRECISIONS = ("float32", "bfloat16")
-"""Those that TRL is tried in; its better one counts."""
+"""Those that TRL takes a whole step in; its better one counts.  Elsewhere it runs in ours alone."""
 
 
 def has_trl(result: Result) -> bool:
@@ -38,12 +38,13 @@ def trl_loop(shape: Shape, dtype: str) -> TrlLoop:
 
 
 def beside_trl(result: Result, loop: Loop, what: Literal["rollout", "step"], quick: bool) -> dict[str, Any]:
-    """Seconds of our loop, and of TRL's in each precision, or the reason why there are none of it."""
+    """Seconds of our loop, and of TRL's, or the reason why there are none of it."""
     sides: dict[str, Side] = {"sojourn": getattr(loop, what)}
     if loop.shape.group == 1:
         result.skipped["trl for groups of one"] = "it takes two episodes a prompt at least"
     elif has_trl(result):
-        sides |= {f"trl {dtype}": getattr(trl_loop(loop.shape, dtype), what) for dtype in PRECISIONS}
+        precisions = PRECISIONS if what == "step" else (own_precision(),)
+        sides |= {f"trl {dtype}": getattr(trl_loop(loop.shape, dtype), what) for dtype in precisions}
     taken = alternate(sides, 1 if quick else 2)
     line: dict[str, Any] = {f"{name} (s)": seconds for name, seconds in taken.items()}
     if len(taken) > 1:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from sojourn.bench.measure import Result, Side, alternate
-from sojourn.bench.ours import Shape, smollm2
-from sojourn.bench.peers import PRECISIONS, has_trl, trl_loop
+from sojourn.bench.ours import Shape, own_precision, smollm2
+from sojourn.bench.peers import has_trl, trl_loop
 from sojourn.core import ROOT, Episode, EpisodeGroup, Kind, Span, Task, TrajectoryTree
 from sojourn.credit import columns, dr_grpo
 from sojourn.learner import Learner, OptimizerConfig
@@ -36,7 +36,7 @@ def update(quick: bool) -> Result:
             "padded": partial(padded_step, plain, AdamW(plain, still), group, advantage_T),
         }
         trl = _trl(group, advantage_T[table.start_S[:-1]].tolist(), result)
-        taken = alternate(sides | trl, 2 if quick else 3)
+        taken = alternate(sides | trl, 2)
         width = max(len(group.tree.tokens(episode.actions[0])) for episode in group.episodes)
         ideal, gain = width * len(group.episodes) / unique, taken["padded"].median / taken["sojourn"].median
         seconds = {f"{name} (s)": each for name, each in taken.items()}
@@ -45,20 +45,19 @@ def update(quick: bool) -> Result:
         )
         result.ratios[f"update_vs_padded_share{share:g}"] = gain
         if trl:
-            best = min(taken[name].median for name in trl)
-            result.ratios[f"update_vs_trl_share{share:g}"] = best / taken["sojourn"].median
+            result.ratios[f"update_vs_trl_share{share:g}"] = taken["trl"].median / taken["sojourn"].median
     result.ratios["update_of_ideal"] = min(row["of ideal"] for row in result.rows)
     return result
 
 
 def _trl(group: EpisodeGroup, advantages: Sequence[float], result: Result) -> dict[str, Side]:
-    """TRL's loss step on the same tokens, in each precision, or the reason why there is none."""
+    """TRL's loss step on the same tokens, or the reason why there is none."""
     if not has_trl(result):
         return {}
     spans = [group.tree[episode.actions[0]] for episode in group.episodes]
     prompt, completions = group.tree.tokens(spans[0].parent), [span.tokens for span in spans]
-    loops = {dtype: trl_loop(Shape(group=len(spans), turns=1), dtype) for dtype in PRECISIONS}
-    return {f"trl {dtype}": partial(loop.learn, prompt, completions, advantages) for dtype, loop in loops.items()}
+    loop = trl_loop(Shape(group=len(spans), turns=1), own_precision())
+    return {"trl": partial(loop.learn, prompt, completions, advantages)}
 
 
 def episodes(share: float, size: int, length: int) -> EpisodeGroup:

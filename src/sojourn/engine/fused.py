@@ -107,9 +107,9 @@ class FusedModel:
         return torch.addcmul(x * cos[:, None], x.roll(cos.shape[-1] // 2, -1), sin[:, None])
 
     def _gated(self, x: Tensor) -> Tensor:
-        if self._kernels:
-            return self._kernels.gate(x)
         gate, up = x.chunk(2, -1)
+        if self._kernels:
+            return self._kernels.gate(gate, up)
         return silu(gate).mul_(up)
 
     def _pack(self) -> None:
@@ -123,7 +123,13 @@ class FusedModel:
                     Packed(attention.o_proj),
                     Packed(mlp.gate_proj, mlp.up_proj),
                     Packed(mlp.down_proj),
-                    getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)),
+                    window_of(attention),
                 )
             )
         self._head = Packed(self._model.get_output_embeddings())
+
+
+def window_of(attention: Any) -> int | None:
+    """The sliding window of a layer's attention, if it has one."""
+    window: int | None = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
+    return window

@@ -1,4 +1,4 @@
-/* What a decoding step does between its matrix products, in one pass over memory each; and the products where oneDNN's are slower.
+/* What a model does between its matrix products, in one pass over memory each; and the products of few rows where oneDNN's are slower.
 
    Compiled by engine/native.py at first use, once with T = float and once with -DBF16 for bfloat16.  All sums are in float.
    Rows are independent of each other, so a row's bits do not depend on who shares its batch. */
@@ -49,16 +49,47 @@ void norm(const T *x, const T *weight, T *out, int64_t rows, int64_t width, floa
     }
 }
 
-/* out = silu(x[:width]) * x[width:], for each of `rows` rows. */
-void gate(const T *x, T *out, int64_t rows, int64_t width) {
+#define BAND 64
+
+/* Backwards through `norm`: d_x, and d_weight as one row for each BAND rows, to be added up. */
+void norm_back(const T *x, const T *weight, const T *d_out, T *d_x, float *d_weight, int64_t rows, int64_t width, float eps) {
 #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++) {
-        const T *in = x + r * 2 * width;
-        T *to = out + r * width;
-        for (int64_t i = 0; i < width; i++) {
-            float a = up(in[i]), s = a < -88.0f ? -88.0f : a;
-            to[i] = down(a / (1.0f + exponential(-s)) * up(in[width + i]));
+    for (int64_t first = 0; first < rows; first += BAND) {
+        float *part = d_weight + first / BAND * width;
+        for (int64_t i = 0; i < width; i++) part[i] = 0;
+        for (int64_t r = first; r < rows && r < first + BAND; r++) {
+            const T *in = x + r * width, *d = d_out + r * width;
+            T *to = d_x + r * width;
+            float sum = 0, dot = 0;
+            for (int64_t i = 0; i < width; i++) sum += up(in[i]) * up(in[i]), dot += up(d[i]) * up(weight[i]) * up(in[i]);
+            float inverse = 1.0f / sqrtf(sum / width + eps), less = dot * inverse * inverse * inverse / width;
+            for (int64_t i = 0; i < width; i++) {
+                to[i] = down(up(d[i]) * up(weight[i]) * inverse - up(in[i]) * less);
+                part[i] += up(d[i]) * up(in[i]) * inverse;
+            }
         }
+    }
+}
+
+static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(x < -88.0f ? 88.0f : -x)); }
+
+/* out (rows, width) = silu(x) * other, whose rows lie `stride` apart. */
+void gate(const T *x, const T *other, T *out, int64_t rows, int64_t width, int64_t stride) {
+#pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i++) {
+            float a = up(x[r * stride + i]);
+            out[r * width + i] = down(a * sigmoid(a) * up(other[r * stride + i]));
+        }
+}
+
+/* Backwards through `gate`, all of (rows, width). */
+void gate_back(const T *x, const T *other, const T *d_out, T *d_x, T *d_other, int64_t rows, int64_t width) {
+#pragma omp parallel for
+    for (int64_t i = 0; i < rows * width; i++) {
+        float a = up(x[i]), d = up(d_out[i]), s = sigmoid(a);
+        d_x[i] = down(d * up(other[i]) * s * (1.0f + a * (1.0f - s)));
+        d_other[i] = down(d * a * s);
     }
 }
 

@@ -1,6 +1,6 @@
 """Kernels in C for a CPU, compiled where there is a compiler.
 
-torch has no fused operation for most of what a decoding step does between its products, and what it has is made for long rows.
+torch has no fused operation for most of what a model does between its products, and what it has is made for long rows.
 `kernels.c` is compiled once for each precision and processor and kept in the cache folder; it runs in the threads that torch has.
 Without a compiler torch's operations do the same, slower.  `SOJOURN_NATIVE=0` turns it off.
 """
@@ -30,6 +30,8 @@ FLAGS = (
 )
 MOST_HEADS, WIDEST_HEAD = 16, 256
 """Those that `attend` has room for."""
+BAND = 64
+"""Rows whose parts of a weight's gradient `norm_back` adds up."""
 PANEL_BYTES = 512 * 1024
 """Of a weight's columns that `multiply` reads again for each of its tiles: so many stay in a core's cache."""
 
@@ -41,7 +43,9 @@ class Kernels:
         memory, number, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
         kinds = {
             "norm": [*[memory] * 3, *[number] * 2, real],
-            "gate": [*[memory] * 2, *[number] * 2],
+            "norm_back": [*[memory] * 5, *[number] * 2, real],
+            "gate": [*[memory] * 3, *[number] * 3],
+            "gate_back": [*[memory] * 5, *[number] * 2],
             "rotate": [*[memory] * 3, *[number] * 4],
             "store": [*[memory] * 4, *[number] * 6],
             "attend": [*[memory] * 8, *[number] * 6, real],
@@ -63,11 +67,26 @@ class Kernels:
         self._library.norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // x.shape[-1], x.shape[-1], eps)
         return out
 
-    def gate(self, x: Tensor) -> Tensor:
-        """silu(x[:, :n]) * x[:, n:] of x (rows, 2n)."""
-        out = x.new_empty(len(x), x.shape[1] // 2)
-        self._library.gate(x.data_ptr(), out.data_ptr(), *out.shape)
+    def norm_back(self, x: Tensor, weight: Tensor, d_out: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """The gradients of `x` and `weight`, given that of the norm; x and d_out are contiguous."""
+        width, d_x = x.shape[-1], torch.empty_like(x)
+        rows = x.numel() // width
+        parts = torch.empty(-(-rows // BAND), width, dtype=torch.float32)
+        memory = [each.data_ptr() for each in (x, weight, d_out, d_x, parts)]
+        self._library.norm_back(*memory, rows, width, eps)
+        return d_x, parts.sum(0).to(weight.dtype)
+
+    def gate(self, x: Tensor, other: Tensor) -> Tensor:
+        """silu(x) * other, both (rows, width); rows may lie apart, equally far in both."""
+        out = x.new_empty(x.shape)
+        self._library.gate(x.data_ptr(), other.data_ptr(), out.data_ptr(), *x.shape, x.stride(0))
         return out
+
+    def gate_back(self, x: Tensor, other: Tensor, d_out: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradients of both, given that of the gate; all are contiguous."""
+        d_x, d_other = torch.empty_like(x), torch.empty_like(x)
+        self._library.gate_back(*(each.data_ptr() for each in (x, other, d_out, d_x, d_other)), *x.shape)
+        return d_x, d_other
 
     def rotate(self, x: Tensor, cosine: Tensor, sine: Tensor) -> None:
         """Rotate x (rows, heads, dim) in place by angles (rows, dim); only rows may lie apart."""

@@ -25,6 +25,7 @@ from sojourn.engine.cache import Shape
 from sojourn.engine.local import windows_of
 from sojourn.learner.attention import TreePlan
 from sojourn.learner.batch import Part, TreeBatch, build, cut
+from sojourn.learner.fused import fused_states, kernels_for
 from sojourn.learner.head import legal_log_probabilities, log_probabilities, squares
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Objective
@@ -45,7 +46,10 @@ class Micro:
 def hidden_states(model: PreTrainedModel, batch: TreeBatch) -> Tensor:
     """The last hidden states (N, D) of all tokens of a batch."""
     group = model.config.get_text_config().num_attention_heads // Shape.of(model).kv_heads
-    with using(TreePlan(batch, group, windows_of(model), model.dtype)):
+    plan = TreePlan(batch, group, windows_of(model), model.dtype)
+    if own := kernels_for(model):
+        return fused_states(model, batch, plan, own)
+    with using(plan):
         states: Tensor = model.base_model(
             input_ids=torch.from_numpy(batch.token)[None], position_ids=torch.from_numpy(batch.position)[None], use_cache=False
         ).last_hidden_state[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -97,10 +98,16 @@ def add_adapters(model: PreTrainedModel, rank: int, seed: int) -> None:
 
 
 def use_machine() -> None:
-    """Compute on all cores, unless OMP_NUM_THREADS says otherwise, and keep freed memory."""
+    """Compute on all physical cores, unless OMP_NUM_THREADS says otherwise, and keep freed memory."""
     keep_memory()
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(physical_cores())
+
+
+def physical_cores() -> int:
+    """Those that this process may use.  The second thread of a core adds nothing to matrix products, and waits for the first."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, psutil.cpu_count(logical=False) or usable)
 
 
 def keep_memory() -> None:
