@@ -32,7 +32,7 @@ def decode(quick: bool) -> Result:
     """Batch by batch in float32, then in the precision that this machine trains in, which alone gets large batches of long prompts:
     their prefill takes minutes."""
     result = Result("decode")
-    tokens, turns, own = 18 if quick else 34, 3, own_precision()
+    tokens, turns, own = 18 if quick else 34, 3 if quick else 2, own_precision()
     shapes: list[tuple[str, int, int]] = []
     for dtype in dict.fromkeys(("float32", own)):
         if quick:
