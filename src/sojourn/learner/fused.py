@@ -1,8 +1,8 @@
 """Llama-shaped models with the kernels in C, for the learner's passes on a CPU.
 
-Between two products of a layer, torch and `transformers` read and write each hidden state up to six times forward and ten times
-backward (a norm alone: to float32, square, mean, root, scale, back, weight).  Here it is once.  Other models, those with adapters, and
-machines without a compiler run as `transformers` has them.
+Between two products of a layer, torch and `transformers` read and write each hidden state many times (for a norm alone: to float32,
+square, mean, scale, back, weight).  Here it is once, forward and backward.  Other models, those with adapters, and machines without a
+compiler run as `transformers` has them.
 """
 
 from __future__ import annotations
