@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers import small
 from rich.console import Console
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from sojourn.bench.decode import Clocked, generate, generate_continuously, sample
 from sojourn.bench.decode_peers import step_seconds
-from sojourn.bench.limit import bare_products, cache_reads
+from sojourn.bench.limit import PASSES, bare_products, cache_reads
 from sojourn.bench.measure import Result, Spread, alternate
 from sojourn.bench.ours import Loop, Shape, prompt
 from sojourn.bench.update import episodes, padded_rows
@@ -50,11 +53,28 @@ def test_padded_rows_and_the_tree_have_one_gradient() -> None:
 
 def test_the_limit_multiplies_every_linear_layer_and_reads_every_key() -> None:
     model = small().model
-    for side in bare_products(model, 3).values():
-        side()
+    weights = sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, torch.nn.Linear))
+    with FlopCounterMode(display=False) as counter:
+        assert bare_products(model, 3)["plain"]() > 0
+    assert counter.get_total_flops() == (1 + PASSES) * 2 * 3 * weights
     config = model.config
     dim = config.hidden_size // config.num_attention_heads
-    assert cache_reads(model, 3, 10)() == 2 * config.num_hidden_layers * 3 * config.num_key_value_heads * dim * 10
+    with Summed() as summed:
+        assert cache_reads(model, 3, 10)() > 0
+    assert summed.sizes == (1 + PASSES) * [2 * config.num_hidden_layers * 3 * config.num_key_value_heads * dim * 10]
+
+
+class Summed(TorchDispatchMode):
+    """How many numbers each sum adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.sum.default:
+            self.sizes.append(args[0].numel())
+        return func(*args, **kwargs or {})
 
 
 def test_sides_take_turns_and_the_warm_up_does_not_count() -> None:
@@ -65,9 +85,9 @@ def test_sides_take_turns_and_the_warm_up_does_not_count() -> None:
 
 
 def test_a_spread_is_its_median_and_its_ends() -> None:
-    spread = Spread((4.0, 1.0, 2.0)).minus(Spread((1.0, 1.0, 1.0))).each(lambda value: 2 * value)
-    assert spread.page() == {"median": 2.0, "low": 0.0, "high": 6.0}
-    assert str(spread) == "2 (0 to 6)"
+    spread = Spread((4.0, 1.0, 2.0)).each(lambda value: 2 * value)
+    assert spread.page() == {"median": 4.0, "low": 2.0, "high": 8.0}
+    assert str(spread) == "4 (2 to 8)"
 
 
 def test_a_side_that_returns_a_float_has_timed_itself() -> None:
@@ -85,9 +105,13 @@ def test_we_and_both_ways_of_transformers_sample_what_is_asked() -> None:
 
 def test_a_step_is_timed_where_all_rows_decode() -> None:
     late, early = [3.0, 4.0, 6.0, 8.0], [0.0, 1.0, 4.0, 6.0]
-    assert step_seconds([late, early], 4) == (6.0 - 3.0) / ((2 + 2) / 2)
+    assert step_seconds([late, early], 4) == 6.0 - 4.0
+    in_step = [[step + 1e-3 * row for step in range(5)] for row in range(3)]
+    assert step_seconds(in_step, 5) == pytest.approx(1.0, abs=1e-9)
     with pytest.raises(AssertionError, match=r"sampled \[4, 3\] tokens, asked for 4"):
         step_seconds([late, early[:3]], 4)
+    with pytest.raises(AssertionError, match="ended before the last began"):
+        step_seconds([[5.0, 6.0], [1.0, 2.0]], 2)
 
 
 def test_a_result_names_what_was_skipped_and_where_it_was_measured() -> None:

@@ -81,7 +81,6 @@ def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: M
         decoder([each[:16] for each in prompts], 3)  # to warm up, without the long prefill
     products = bare_products(theirs.model, rows)
     sides: dict[str, Side] = {**products, "cache": cache_reads(theirs.model, rows, length + tokens // 2)}
-    alternate(sides, 0)
     sides |= {name: partial(decoder, prompts, tokens) for name, decoder in decoders.items()}
     taken = alternate(sides, turns, warm_up=0, pause_s=0.5)
     fastest = min((taken[name] for name in products), key=lambda each: each.median)

@@ -56,14 +56,14 @@ def decode_peers(dtype: str) -> tuple[dict[str, Peer], dict[str, str]]:
 
 
 def step_seconds(times: Sequence[Sequence[float]], tokens: int) -> float:
-    """Seconds of a step from where all rows have a first token to where the first row has its last, given when each token of each row was
-    there: `tokens` of each."""
+    """Seconds of a step, given when each of the `tokens` tokens of each row was there: those of the row that ends first, from where all rows
+    have begun."""
     sampled = [len(row) for row in times]
     assert sampled == [tokens] * len(times), f"sampled {sampled} tokens, asked for {tokens} each"
-    start, stop = max(row[0] for row in times), min(row[-1] for row in times)
-    steps = sum(start < at <= stop for row in times for at in row) / len(times)
-    assert steps > tokens / 4, f"all rows decoded together for {steps:g} steps of {tokens} only"
-    return (stop - start) / steps
+    begun = max(row[0] for row in times)
+    together = [at for at in min(times, key=lambda row: row[-1]) if at >= begun]
+    assert len(together) > 1, "the first row ended before the last began"
+    return (together[-1] - together[0]) / (len(together) - 1)
 
 
 class LlamaCpp:
@@ -88,9 +88,8 @@ class LlamaCpp:
         rows = rows if len(prompts) > 1 else [rows]
         sampled = [len(row["tokens"]) for row in rows]
         assert sampled == [tokens] * len(prompts), f"sampled {sampled} tokens, asked for {tokens} each"
-        return (
-            min(float(row["timings"]["predicted_ms"]) for row in rows) / 1000 / (tokens - 1)
-        )  # it counts from a row's first token
+        shortest_ms = min(float(row["timings"]["predicted_ms"]) for row in rows)  # from a row's first token to its last
+        return shortest_ms / 1000 / (tokens - 1)
 
     def _start(self, *, slots: int, context: int) -> None:
         import xllamacpp  # type: ignore[import-not-found, import-untyped, unused-ignore]

@@ -40,10 +40,6 @@ class Spread:
         """`amount` a second, of seconds."""
         return self.each(lambda seconds: amount / seconds)
 
-    def minus(self, other: Spread) -> Spread:
-        """Turn by turn."""
-        return Spread(tuple(mine - theirs for mine, theirs in zip(self.values, other.values, strict=True)))
-
     def page(self) -> dict[str, float]:
         return {"median": self.median, "low": min(self.values), "high": max(self.values)}
 

@@ -33,8 +33,7 @@ def bench(
     load = os.getloadavg()[0]
     if load > 0.5:
         console.print(f"[yellow]other programs are running here (load {load:.1f}): wait for them, or figures will be wrong")
-    with Console(stderr=True).status(f"measuring {name}"):
-        result = getattr(import_module(f"sojourn.bench.{name}"), name)(quick)
+    result = getattr(import_module(f"sojourn.bench.{name}"), name)(quick)
     result.show(console)
     if write_json:
         write(Path(write_json), result.page())

@@ -293,17 +293,16 @@ void pack(const T *weight, T *panels, int64_t columns, int64_t width) {
 
 /* out (rows, columns) = x (rows, width) times `panels`, plus bias (columns) and other (rows, columns), both of which may be null. */
 void multiply(const T *x, const T *panels, const T *bias, const T *other, T *out, int64_t rows, int64_t width, int64_t columns) {
-#pragma omp parallel for
-    for (int64_t first = 0; first < columns; first += PANEL) {
-        int64_t count = columns - first < PANEL ? columns - first : PANEL;
+#pragma omp parallel for collapse(2)
+    for (int64_t first = 0; first < columns; first += PANEL)
         for (int64_t r = 0; r < rows; r += ROWS) {
+            int64_t count = columns - first < PANEL ? columns - first : PANEL;
             const T *in = x + r * width, *own = panels + first * width, *more = bias ? bias + first : 0;
             const T *add = other ? other + r * columns + first : 0;
             T *to = out + r * columns + first;
 #define CASE(n) case n: tile(in, own, more, add, to, n, width, columns, count); break;
             switch (rows - r < ROWS ? rows - r : ROWS) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) }
         }
-    }
 }
 #else
 int64_t panel(void) { return 0; }
