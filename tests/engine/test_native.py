@@ -94,10 +94,11 @@ def test_rotate_turns_pairs_and_nothing_beside_them(dtype: torch.dtype, rows: in
 
 
 @BOTH
-@given(rows=sizes, columns=st.integers(1, 130), half=sizes, added=st.tuples(st.booleans(), st.booleans()))
+@given(rows=sizes, columns=st.integers(1, 130), width=sizes, added=st.tuples(st.booleans(), st.booleans()))
 @settings(deadline=None, max_examples=40)
-def test_multiply(dtype: torch.dtype, rows: int, columns: int, half: int, added: tuple[bool, bool]) -> None:
-    own, x, weight = kernels(dtype), numbers(rows, 2 * half, dtype=dtype), numbers(columns, 2 * half, dtype=dtype, seed=1)
+def test_multiply(dtype: torch.dtype, rows: int, columns: int, width: int, added: tuple[bool, bool]) -> None:
+    width *= 4 // dtype.itemsize  # pairs
+    own, x, weight = kernels(dtype), numbers(rows, width, dtype=dtype), numbers(columns, width, dtype=dtype, seed=1)
     if not own.packs(weight):
         pytest.skip("no such instructions here")
     bias, other = (
@@ -114,10 +115,10 @@ def test_a_row_of_a_product_does_not_depend_on_the_others(dtype: torch.dtype) ->
     own, x, weight = kernels(dtype), numbers(19, 64, dtype=dtype), numbers(100, 64, dtype=dtype, seed=1)
     if not own.packs(weight):
         pytest.skip("no such instructions here")
-    panels = own.pack(weight)
-    together = own.multiply(x, panels, 100, None)
+    panels, bias, other = own.pack(weight), numbers(100, dtype=dtype, seed=2), numbers(19, 100, dtype=dtype, seed=3)
+    together = own.multiply(x, panels, 100, bias, other)
     for rows in (slice(0, 1), slice(3, 8), slice(7, 19)):
-        assert torch.equal(own.multiply(x[rows], panels, 100, None), together[rows])
+        assert torch.equal(own.multiply(x[rows], panels, 100, bias, other[rows]), together[rows])
 
 
 @BOTH
@@ -131,7 +132,7 @@ def test_store_writes_each_row_at_its_place(dtype: torch.dtype) -> None:
 
 
 @BOTH
-@given(data=st.data(), rows=st.integers(1, 6), kv_heads=st.integers(1, 3), group=st.integers(1, 4), dim=sizes)
+@given(data=st.data(), rows=st.integers(1, 6), kv_heads=st.integers(1, 3), group=st.integers(1, 4), dim=sizes | st.sampled_from([64, 100, 128, 256]))
 @settings(deadline=None, max_examples=40)
 def test_attend(dtype: torch.dtype, data: st.DataObject, rows: int, kv_heads: int, group: int, dim: int) -> None:
     slots, capacity = 5, 80

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from helpers import paths_of, small, unique_prefixes
+from helpers import ARCHITECTURES, paths_of, small, unique_prefixes
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -193,7 +193,7 @@ def test_once_the_weights_have_moved_ratios_are_against_what_was_sampled() -> No
     assert 0 < metrics["cut_high"] + metrics["cut_low"] < 1
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_packed_equals_each_branch_alone(architecture: str) -> None:
     reference = small(architecture)
     near_policy(reference, GROUPS)

@@ -22,7 +22,7 @@ def scale(quick: bool) -> Result:
     for axis, shapes in axes.items():
         for shape in shapes:
             loop = Loop(loaded, shape)
-            seconds = alternate({"step": loop.step}, 1 if quick else 3)["step"]
+            seconds = alternate({"step": loop.step}, 1 if quick else 2)["step"]
             count = shape.prompts * shape.group
             result.rows.append(
                 {

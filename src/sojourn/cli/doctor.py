@@ -5,7 +5,6 @@ A finding is `ok`, `note` (works without, or slower) or `bad` (does not work); t
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import warnings
@@ -101,14 +100,14 @@ def machine() -> Iterator[Finding]:
     import torch
 
     from sojourn.engine.native import kernels
+    from sojourn.store.machine import physical_cores
     from sojourn.training.setup import precision
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("cores", "ok", f"{cores}")
+    yield Finding("cores", "ok", f"{physical_cores()}")
     fast = precision("auto") == torch.bfloat16
     yield Finding("bfloat16", "ok" if fast else "note", "in hardware" if fast else "not in this CPU's hardware: float32 is used")
     compiled = kernels(torch.bfloat16 if fast else torch.float32) is not None
-    found = "compiled" if compiled else "none: torch's operations are used, and sampling takes up to half as long again"
+    found = "compiled" if compiled else "none: torch's operations are used, and sampling takes about twice as long"
     yield Finding("kernels in C", "ok" if compiled else "note", found, "" if compiled else "apt-get install gcc")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; the local engine and learner run on the CPU"
     yield Finding("accelerator", "ok", gpu)

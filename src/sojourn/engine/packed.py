@@ -18,7 +18,7 @@ from sojourn.engine.attention import Plan, using
 from sojourn.engine.native import kernels
 
 ROWS = 32
-"""Rows that the layout is made for; others work as well, a little slower."""
+"""Rows that oneDNN's layout is made for; others work as well, a little slower."""
 
 
 def packs(layer: nn.Module) -> bool:

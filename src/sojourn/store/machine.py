@@ -20,11 +20,20 @@ def describe_machine(command: str | None = None) -> dict[str, object]:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": physical_cores(),
         "memory_gib": _memory_gib(),
         "python": platform.python_version(),
         "versions": _versions(),
     }
+
+
+def physical_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Those that this process may use.  Two threads of one core count once: the second adds nothing to matrix products, and waits for the
+    first."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    siblings = [topology / f"cpu{number}/topology/thread_siblings_list" for number in os.sched_getaffinity(0)]
+    return len({path.read_text() if path.exists() else str(path) for path in siblings})
 
 
 def _processor() -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import psutil
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,6 +19,7 @@ from sojourn.learner.batch import build
 from sojourn.learner.learner import Micro
 from sojourn.models import load
 from sojourn.store import RunFolder
+from sojourn.store.machine import physical_cores
 from sojourn.training import checkpoint
 from sojourn.training.config import Experiment, TrainConfig
 
@@ -102,12 +102,6 @@ def use_machine() -> None:
     keep_memory()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(physical_cores())
-
-
-def physical_cores() -> int:
-    """Those that this process may use.  The second thread of a core adds nothing to matrix products, and waits for the first."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, psutil.cpu_count(logical=False) or usable)
 
 
 def keep_memory() -> None:
