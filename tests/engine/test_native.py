@@ -132,7 +132,13 @@ def test_store_writes_each_row_at_its_place(dtype: torch.dtype) -> None:
 
 
 @BOTH
-@given(data=st.data(), rows=st.integers(1, 6), kv_heads=st.integers(1, 3), group=st.integers(1, 4), dim=sizes | st.sampled_from([64, 100, 128, 256]))
+@given(
+    data=st.data(),
+    rows=st.integers(1, 6),
+    kv_heads=st.integers(1, 3),
+    group=st.integers(1, 4),
+    dim=sizes | st.sampled_from([64, 100, 128, 256]),
+)
 @settings(deadline=None, max_examples=40)
 def test_attend(dtype: torch.dtype, data: st.DataObject, rows: int, kv_heads: int, group: int, dim: int) -> None:
     slots, capacity = 5, 80

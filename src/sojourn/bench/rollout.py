@@ -9,9 +9,8 @@ from sojourn.bench.ours import Loop, Shape, smollm2
 from sojourn.bench.peers import beside_trl
 
 
-def rollout(quick: bool) -> Result:
+def rollout(result: Result, quick: bool) -> None:
     """Scripted lengths: both sides sample the same number of tokens a turn, and the world says as many."""
-    result = Result("rollout")
     base = Shape(
         group=4 if quick else 8, action_tokens=16 if quick else 32, prompt_tokens=128 if quick else 256, observation_tokens=32
     )
@@ -25,7 +24,6 @@ def rollout(quick: bool) -> Result:
     prompts = {row["group"]: row["computed"] - row["group"] * (base.action_tokens - 1) for row in result.rows[by_turns:]}
     result.notes.append(f"prompt tokens computed, by size of the group: {prompts}")
     result.ratios["prompt_cost_of_largest_group"] = max(prompts.values()) / min(prompts.values())
-    return result
 
 
 def _compare(result: Result, shape: Shape, quick: bool) -> None:
@@ -35,7 +33,7 @@ def _compare(result: Result, shape: Shape, quick: bool) -> None:
         result.ratios[f"rollout_vs_trl_turns{shape.turns}_group{shape.group}"] = seconds["trl / sojourn"]
         if shape.turns == 8:
             result.ratios["rollout_vs_trl_turns8"] = seconds["trl / sojourn"]
-    result.rows.append({"turns": shape.turns, "group": shape.group, "computed": loop.computed_tokens} | seconds)
+    result.add({"turns": shape.turns, "group": shape.group, "computed": loop.computed_tokens} | seconds)
 
 
 def _fit(result: Result, rows: int) -> None:

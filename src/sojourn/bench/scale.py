@@ -8,9 +8,8 @@ from sojourn.bench.measure import Result, alternate, linear_fit, peak_mib
 from sojourn.bench.ours import Loop, Shape, smollm2
 
 
-def scale(quick: bool) -> Result:
+def scale(result: Result, quick: bool) -> None:
     """Sampling and learning, one dimension at a time from a common base."""
-    result = Result("scale")
     base = Shape(prompts=1, group=8, turns=2, action_tokens=16, prompt_tokens=128, observation_tokens=32)
     axes = {
         "episodes": [replace(base, prompts=n) for n in ((1, 4) if quick else (1, 2, 4, 8))],
@@ -24,7 +23,7 @@ def scale(quick: bool) -> Result:
             loop = Loop(loaded, shape)
             seconds = alternate({"step": loop.step}, 1 if quick else 2)["step"]
             count = shape.prompts * shape.group
-            result.rows.append(
+            result.add(
                 {
                     "axis": axis,
                     "episodes": count,
@@ -42,4 +41,3 @@ def scale(quick: bool) -> Result:
     result.ratios["scale_turns_linear_r2"] = explained
     wide = [row for row in result.rows if row["axis"] == "width"]
     result.ratios["scale_episode_cost_widest_of_narrowest"] = wide[-1]["episode (s)"] / wide[0]["episode (s)"]
-    return result

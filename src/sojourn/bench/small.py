@@ -11,10 +11,9 @@ from sojourn.bench.ours import Loop, Shape
 from sojourn.models import tiny
 
 
-def small(quick: bool) -> Result:
+def small(result: Result, quick: bool) -> None:
     """Rollouts of random models of one to ten million parameters with one token a byte.  The share of Python is what the profiler
     sees outside of operators, its own work included."""
-    result = Result("small")
     for hidden, layers in ((192, 4),) if quick else ((128, 4), (192, 4), (320, 6)):
         loaded = tiny(hidden=hidden, layers=layers, heads=4)
         parameters = sum(p.numel() for p in loaded.model.parameters()) / 1e6
@@ -26,7 +25,7 @@ def small(quick: bool) -> Result:
             loop.rollout()
             wall = time.perf_counter() - began
         operators = sum(event.self_cpu_time_total for event in seen.key_averages()) / 1e6
-        result.rows.append(
+        result.add(
             {
                 "parameters (M)": parameters,
                 "action tokens/s": seconds.rate(shape.sampled),
@@ -37,4 +36,3 @@ def small(quick: bool) -> Result:
     result.ratios["small_action_tokens_per_s"] = min(result.rows, key=lambda row: abs(row["parameters (M)"] - 2))[
         "action tokens/s"
     ].median
-    return result

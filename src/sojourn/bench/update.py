@@ -20,9 +20,8 @@ from sojourn.learner.optimizer import AdamW
 from sojourn.objectives import PolicyGradient
 
 
-def update(quick: bool) -> Result:
+def update(result: Result, quick: bool) -> None:
     """An optimizer step of the same policy-gradient loss.  `ideal` is how many more tokens the padded rows hold than the tree."""
-    result = Result("update")
     for share in (0.0, 0.5, 0.9):
         group = episodes(share, 8, 256 if quick else 768)
         table = columns([group])
@@ -40,14 +39,13 @@ def update(quick: bool) -> Result:
         width = max(len(group.tree.tokens(episode.actions[0])) for episode in group.episodes)
         ideal, gain = width * len(group.episodes) / unique, taken["padded"].median / taken["sojourn"].median
         seconds = {f"{name} (s)": each for name, each in taken.items()}
-        result.rows.append(
+        result.add(
             {"shared": share, "unique tokens": unique} | seconds | {"gain": gain, "ideal": ideal, "of ideal": gain / ideal}
         )
         result.ratios[f"update_vs_padded_share{share:g}"] = gain
         if trl:
             result.ratios[f"update_vs_trl_share{share:g}"] = taken["trl"].median / taken["sojourn"].median
     result.ratios["update_of_ideal"] = min(row["of ideal"] for row in result.rows)
-    return result
 
 
 def _trl(group: EpisodeGroup, advantages: Sequence[float], result: Result) -> dict[str, Side]:

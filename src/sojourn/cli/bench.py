@@ -11,8 +11,6 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from sojourn.store import write_json as write
-
 
 def bench(
     name: Positional[Literal["decode", "rollout", "update", "step", "scale", "small"]],
@@ -24,8 +22,9 @@ def bench(
     Args:
         name: What to measure.
         quick: Fewer and smaller cases, under five minutes.
-        write_json: Write the result into this file, too, with the machine, the versions and the commit.
+        write_json: Write the result into this file, too, with the machine, the versions and the commit; row by row, as they come.
     """
+    from sojourn.bench.measure import Result
     from sojourn.training.setup import use_machine
 
     use_machine()
@@ -33,8 +32,8 @@ def bench(
     load = os.getloadavg()[0]
     if load > 0.5:
         console.print(f"[yellow]other programs are running here (load {load:.1f}): wait for them, or figures will be wrong")
-    result = getattr(import_module(f"sojourn.bench.{name}"), name)(quick)
+    result = Result(name, file=Path(write_json) if write_json else None)
+    getattr(import_module(f"sojourn.bench.{name}"), name)(result, quick)
     result.show(console)
-    if write_json:
-        write(Path(write_json), result.page())
+    result.save()
     return 0
