@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,6 +114,12 @@ def test_a_step_is_timed_where_all_rows_decode() -> None:
         step_seconds([late, early[:3]], 4)
     with pytest.raises(AssertionError, match="ended before the last began"):
         step_seconds([[5.0, 6.0], [1.0, 2.0]], 2)
+
+
+def test_what_was_measured_is_in_the_file_before_the_rest(tmp_path: Path) -> None:
+    result = Result("x", file=tmp_path / "x.json")
+    result.add({"a": Spread((1.0, 3.0))})
+    assert json.loads((tmp_path / "x.json").read_text())["rows"] == [{"a": {"median": 2.0, "low": 1.0, "high": 3.0}}]
 
 
 def test_a_result_names_what_was_skipped_and_where_it_was_measured() -> None:

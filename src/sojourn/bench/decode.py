@@ -56,12 +56,12 @@ def decode(result: Result, quick: bool) -> None:
         line: dict[str, Any] = {"precision": dtype, "batch": rows, "prompt": length}
         for name in ("sojourn", "limit", *others):
             line[f"{name} (tokens/s)"] = seconds[name].rate(rows) if name in seconds else "-"
-        result.add(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
         which = f"b{rows}" + ("_p512" if length == 512 else "") + ("" if dtype == "float32" else f"_{dtype}")
         result.ratios[f"decode_of_limit_{which}"] = limit / ours
         for name, ratio in against.items():
             peer = {"transformers": "hf", "continuous": "hf_continuous"}.get(name, name)
             result.ratios[f"decode_vs_{peer}_{which}"] = ratio
+        result.add(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
     result.notes.append(
         "continuous: transformers' continuous batching; limit: bare matrix products, the fastest of torch's, oneDNN's and ours, and one read of "
         "all keys and values"

@@ -39,12 +39,12 @@ def update(result: Result, quick: bool) -> None:
         width = max(len(group.tree.tokens(episode.actions[0])) for episode in group.episodes)
         ideal, gain = width * len(group.episodes) / unique, taken["padded"].median / taken["sojourn"].median
         seconds = {f"{name} (s)": each for name, each in taken.items()}
-        result.add(
-            {"shared": share, "unique tokens": unique} | seconds | {"gain": gain, "ideal": ideal, "of ideal": gain / ideal}
-        )
         result.ratios[f"update_vs_padded_share{share:g}"] = gain
         if trl:
             result.ratios[f"update_vs_trl_share{share:g}"] = taken["trl"].median / taken["sojourn"].median
+        result.add(
+            {"shared": share, "unique tokens": unique} | seconds | {"gain": gain, "ideal": ideal, "of ideal": gain / ideal}
+        )
     result.ratios["update_of_ideal"] = min(row["of ideal"] for row in result.rows)
 
 
