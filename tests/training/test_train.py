@@ -25,10 +25,12 @@ from small_run import config, experiment
 from sojourn.curriculum import Uniform
 from sojourn.environments.math.tool_arithmetic import ToolArithmetic, calc
 from sojourn.learner import Learner
+from sojourn.learner.learner import Micro
 from sojourn.objectives import Reference
 from sojourn.rendering.protocols import XmlTags
 from sojourn.store import DiskFullError, RunFolder, read_episodes
 from sojourn.training import Experiment, Trainer, checkpoint, train
+from sojourn.training.setup import check_contract
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,30 @@ def test_the_critic_warms_up_after_the_imitation(tmp_path: Path) -> None:
     rows = [asyncio.run(trainer.train_step())[1] for _ in range(3)]
     assert ["loss" in row for row in rows] == [True, False, True]
     assert ["value_loss" in row for row in rows] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("one", "all_of_them", "agrees"),
+    [(0.0, 0.0, True), (9e-4, 0.0, True), (2e-3, 0.0, False), (0.0, 3e-4, True), (0.0, 5e-4, False)],
+)
+def test_a_learner_that_disagrees_with_the_engine_is_refused(
+    one: float, all_of_them: float, agrees: bool, model: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(config(tmp_path, model), experiment(), small())
+    score = trainer.learner.score
+
+    def shifted(micro: Micro) -> tuple[torch.Tensor, torch.Tensor]:
+        logp, entropy = score(micro)
+        logp += all_of_them
+        logp[0] += one
+        return logp, entropy
+
+    trainer.learner.score = shifted  # type: ignore[assignment, method-assign]
+    if agrees:
+        assert check_contract(trainer) == pytest.approx(max(one, all_of_them), abs=5e-5)
+    else:
+        with pytest.raises(ValueError, match="engine and learner disagree by"):
+            check_contract(trainer)
 
 
 def test_another_config_is_refused(whole: Path, model: Path) -> None:
