@@ -6,21 +6,35 @@ The references run the model as `transformers` ships it, on one sequence at a ti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from sojourn.core import EpisodeGroup, Ints
-from sojourn.engine import Completion, SamplingParams
+from sojourn.engine import Completion, SamplingParams, fused, native, packed, plan, sampling
 from sojourn.engine.local import LocalEngine
+from sojourn.learner import fused as learner_fused
 from sojourn.models import LoadedModel, tiny
 
 WINDOW = {"sliding_window": 8}
 ARCHITECTURES: dict[str, dict[str, Any]] = {"llama": {}, "qwen2": {}, "qwen3": {}, "mistral": WINDOW, "gemma3": WINDOW}
 """Model types, with what makes them hard: windows are far smaller than the tests' contexts."""
+
+
+@pytest.fixture(scope="module", autouse=True, params=["kernels in C", "torch alone"])
+def with_and_without_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For the tests of a folder whose conftest imports it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch alone":
+            for user in (fused, packed, plan, sampling, learner_fused):
+                patch.setattr(user, "kernels", lambda dtype: None)
+        elif native.kernels(torch.float32) is None:
+            pytest.skip("no C compiler here")
+        yield
 
 
 def small(architecture: str = "llama", **config: Any) -> LoadedModel:

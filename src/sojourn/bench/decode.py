@@ -70,7 +70,7 @@ def decode(result: Result, quick: bool) -> None:
 
 def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
     """Seconds of one step of each side, all sides in turn."""
-    ours, theirs, paged = (smollm2(dtype) for _ in range(3))
+    ours, theirs = smollm2(dtype), smollm2(dtype)
     engine = Clocked(ours.model, ours.tokenizer, max_batch=rows, max_context=length + tokens + 2)
     prompts = [prompt(ours.tokenizer, length, number) for number in range(rows)]
     decoders: dict[str, Peer] = {
@@ -79,7 +79,7 @@ def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: M
         **peers,
     }
     if rows * length <= MOST_CONTINUOUS:
-        decoders["continuous"] = partial(generate_continuously, paged.model)
+        decoders["continuous"] = partial(generate_continuously, smollm2(dtype).model)
     for decoder in decoders.values():
         decoder([each[:16] for each in prompts], 3)  # to warm up, without the long prefill
     products = bare_products(theirs.model, rows)

@@ -14,6 +14,7 @@ from sojourn.engine.cache import Shape
 from sojourn.engine.packed import Packed
 
 PASSES = 10
+"""Times that each is done at once; the mean counts."""
 
 
 def bare_products(model: PreTrainedModel, rows: int) -> dict[str, Side]:

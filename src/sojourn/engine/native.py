@@ -50,14 +50,13 @@ class Kernels:
             "store": [*[memory] * 4, *[number] * 6],
             "attend": [*[memory] * 8, *[number] * 6, real],
             "draw": [*[memory] * 4, *[number] * 2],
-            "pack": [*[memory] * 2, *[number] * 2],
-            "multiply": [*[memory] * 5, *[number] * 3],
         }
         library.panel.restype = number
         self._panel: int = library.panel()
+        if self._panel:
+            kinds |= {"pack": [*[memory] * 2, *[number] * 2], "multiply": [*[memory] * 5, *[number] * 3]}
         for name, kind in kinds.items():
-            if self._panel or name not in ("pack", "multiply"):
-                getattr(library, name).argtypes, getattr(library, name).restype = kind, None
+            getattr(library, name).argtypes, getattr(library, name).restype = kind, None
         self._library = library
 
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:

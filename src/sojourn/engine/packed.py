@@ -36,10 +36,8 @@ class Packed:
     __slots__ = ("bias", "columns", "kernels", "weight")
 
     def __init__(self, *layers: nn.Linear) -> None:
-        weights, biases = (
-            [layer.weight.detach() for layer in layers],
-            [layer.bias.detach() for layer in layers if layer.bias is not None],
-        )
+        weights = [layer.weight.detach() for layer in layers]
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         assert len(biases) in (0, len(layers)), "some of these layers have a bias"
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
         self.columns = len(weight)
