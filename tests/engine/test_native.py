@@ -158,12 +158,42 @@ def test_attend(dtype: torch.dtype, data: st.DataObject, rows: int, kv_heads: in
 
 
 @BOTH
+@given(
+    rows=st.integers(1, 9),
+    length=st.integers(1, 80),
+    kv_heads=st.integers(1, 3),
+    group=st.sampled_from([1, 3, 9, 16]),
+    dim=sizes | st.sampled_from([64, 128]),
+)
+@settings(deadline=None, max_examples=40)
+def test_shared_keys_join_a_row_s_own(dtype: torch.dtype, rows: int, length: int, kv_heads: int, group: int, dim: int) -> None:
+    query, own = numbers(rows, kv_heads, group, dim, dtype=dtype), numbers(2, rows, kv_heads, 10, dim, dtype=dtype, seed=1)
+    shared = numbers(2, kv_heads, length, dim, dtype=dtype, seed=2)
+    start, stop, flat = torch.zeros(rows, dtype=torch.long), torch.full((rows,), 10), torch.arange(0, rows, 2)
+    found = kernels(dtype).attend(query, *own, torch.arange(rows), start, stop, 0.3)
+    before = [each.clone() for each in found]
+    kernels(dtype).attend_shared(query, *shared, flat, *found, 0.3)
+    for row in range(rows):
+        if row % 2:
+            assert torch.equal(found[0][row], before[0][row]) and torch.equal(found[1][row], before[1][row])
+            continue
+        k, v = torch.cat([own[:, row], shared], 2).double()
+        scores = 0.3 * query[row].double() @ k.transpose(-1, -2)
+        rounded_twice = max(4 * torch.finfo(dtype).eps, 40 * torch.finfo(torch.float32).eps)
+        torch.testing.assert_close(found[0][row].double(), scores.softmax(-1) @ v, rtol=0, atol=rounded_twice)
+        torch.testing.assert_close(found[1][row].double(), scores.logsumexp(-1), rtol=1e-5, atol=1e-5)
+
+
+@BOTH
 def test_a_row_s_bits_do_not_depend_on_its_companions(dtype: torch.dtype) -> None:
     query, (keys, values) = numbers(9, 2, 3, 16, dtype=dtype), numbers(2, 9, 2, 50, 16, dtype=dtype)
     slot, start, stop = torch.arange(9), torch.zeros(9, dtype=torch.long), torch.arange(40, 49)
     run = kernels(dtype)
     together, alone = run.attend(query, keys, values, slot, start, stop, 0.3), range(4, 5)
     out, lse = run.attend(query[alone], keys, values, slot[4:5], start[4:5], stop[4:5], 0.3)
+    assert torch.equal(together[0][4:5], out) and torch.equal(together[1][4:5], lse)
+    run.attend_shared(query, keys[0], values[0], slot, *together, 0.3)
+    run.attend_shared(query[alone], keys[0], values[0], slot[:1], out, lse, 0.3)
     assert torch.equal(together[0][4:5], out) and torch.equal(together[1][4:5], lse)
     x, weight = numbers(9, 33, dtype=dtype), numbers(33, dtype=dtype, seed=1)
     assert torch.equal(run.norm(x, weight, 1e-5)[4:5], run.norm(x[4:5], weight, 1e-5))

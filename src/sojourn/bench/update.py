@@ -40,8 +40,8 @@ def update(result: Result, quick: bool) -> None:
         ideal, gain = width * len(group.episodes) / unique, taken["padded"].median / taken["sojourn"].median
         seconds = {f"{name} (s)": each for name, each in taken.items()}
         result.ratios[f"update_vs_padded_share{share:g}"] = gain
-        if trl:
-            result.ratios[f"update_vs_trl_share{share:g}"] = taken["trl"].median / taken["sojourn"].median
+        for name in trl:
+            result.ratios[f"update_vs_trl_share{share:g}"] = taken[name].median / taken["sojourn"].median
         result.add(
             {"shared": share, "unique tokens": unique} | seconds | {"gain": gain, "ideal": ideal, "of ideal": gain / ideal}
         )
@@ -54,8 +54,9 @@ def _trl(group: EpisodeGroup, advantages: Sequence[float], result: Result) -> di
         return {}
     spans = [group.tree[episode.actions[0]] for episode in group.episodes]
     prompt, completions = group.tree.tokens(spans[0].parent), [span.tokens for span in spans]
-    loop = trl_loop(Shape(group=len(spans), turns=1), own_precision())
-    return {"trl": partial(loop.learn, prompt, completions, advantages)}
+    dtype = own_precision()
+    loop = trl_loop(Shape(group=len(spans), turns=1), dtype)
+    return {f"trl {dtype}": partial(loop.learn, prompt, completions, advantages)}
 
 
 def episodes(share: float, size: int, length: int) -> EpisodeGroup:

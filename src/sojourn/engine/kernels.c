@@ -133,25 +133,29 @@ static inline const float *floats(const T *x, float *room, int64_t count, int64_
 #endif
 }
 
-/* `attend` for one row and key head; a constant `dim` lets sums stay in registers. */
-static inline __attribute__((always_inline)) void attend_one(const T *query, const T *keys, const T *values, int64_t from, int64_t to, T *out,
-                                                             float *lse, int64_t group, int64_t dim, float scale) {
+/* What a query vector of `attend` is, and where its result goes. */
+typedef struct { const T *query; T *out; float *lse; } Head;
+
+/* Up to MOST vectors over the same keys and values [from, to); a constant `dim` lets sums stay in registers.  more: `out` and `lse` hold
+   attention over other keys, which is joined. */
+static inline __attribute__((always_inline)) void attend_heads(const Head *head, int64_t heads, const T *keys, const T *values, int64_t from,
+                                                               int64_t to, int64_t dim, float scale, int more) {
     float q[MOST][WIDE], sum[MOST][WIDE], top[MOST], total[MOST], p[MOST][TILE], room[TILE * WIDE];
-    for (int64_t g = 0; g < group; g++) {
+    for (int64_t g = 0; g < heads; g++) {
         top[g] = -INFINITY, total[g] = 0;
-        for (int64_t i = 0; i < dim; i++) q[g][i] = scale * up(query[g * dim + i]), sum[g][i] = 0;
+        for (int64_t i = 0; i < dim; i++) q[g][i] = scale * up(head[g].query[i]), sum[g][i] = 0;
     }
     for (int64_t first = from; first < to; first += TILE) {
         int64_t count = to - first < TILE ? to - first : TILE;
         const float *key = floats(keys + first * dim, room, count, dim);
         for (int64_t j = 0; j < count; j++)
-            for (int64_t g = 0; g < group; g++) {
+            for (int64_t g = 0; g < heads; g++) {
                 float dot = 0;
                 for (int64_t i = 0; i < dim; i++) dot += q[g][i] * key[j * dim + i];
                 p[g][j] = dot;
             }
         const float *value = floats(values + first * dim, room, count, dim);
-        for (int64_t g = 0; g < group; g++) {
+        for (int64_t g = 0; g < heads; g++) {
             float most = top[g], part = 0;
             for (int64_t j = 0; j < count; j++) most = p[g][j] > most ? p[g][j] : most;
             for (int64_t j = 0; j < count; j++) part += p[g][j] = exponential(p[g][j] - most);
@@ -159,17 +163,22 @@ static inline __attribute__((always_inline)) void attend_one(const T *query, con
             total[g] = total[g] * keep + part, top[g] = most;
             for (int64_t at = 0; at < dim; at += 64) {
                 int64_t width = dim - at < 64 ? dim - at : 64;
-                float more[64] = {0};
+                float added[64] = {0};
                 for (int64_t j = 0; j < count; j++)
-                    for (int64_t i = 0; i < width; i++) more[i] += p[g][j] * value[j * dim + at + i];
-                for (int64_t i = 0; i < width; i++) sum[g][at + i] = sum[g][at + i] * keep + more[i];
+                    for (int64_t i = 0; i < width; i++) added[i] += p[g][j] * value[j * dim + at + i];
+                for (int64_t i = 0; i < width; i++) sum[g][at + i] = sum[g][at + i] * keep + added[i];
             }
         }
     }
-    for (int64_t g = 0; g < group; g++) {
-        float inverse = total[g] > 0 ? 1.0f / total[g] : 0.0f;
-        lse[g] = total[g] > 0 ? top[g] + logf(total[g]) : -INFINITY;
-        for (int64_t i = 0; i < dim; i++) out[g * dim + i] = down(sum[g][i] * inverse);
+    for (int64_t g = 0; g < heads; g++) {
+        float own = total[g] > 0 ? top[g] + logf(total[g]) : -INFINITY, inverse = total[g] > 0 ? 1.0f / total[g] : 0.0f, kept = 0;
+        T *out = head[g].out;
+        if (more) {
+            float old = *head[g].lse, most = old > own ? old : own, both = most + logf(exponential(old - most) + exponential(own - most));
+            kept = exponential(old - both), inverse *= exponential(own - both), own = both;
+        }
+        for (int64_t i = 0; i < dim; i++) out[i] = down(sum[g][i] * inverse + (more ? kept * up(out[i]) : 0.0f));
+        *head[g].lse = own;
     }
 }
 
@@ -184,11 +193,34 @@ void attend(const T *query, const T *keys, const T *values, const int64_t *slot,
     for (int64_t r = 0; r < rows; r++)
         for (int64_t k = 0; k < kv_heads; k++) {
             int64_t base = (slot[r] * kv_heads + k) * capacity * dim, place = (r * kv_heads + k) * group;
-            const T *q = query + r * stride + k * group * dim;
-#define ATTEND(d) attend_one(q, keys + base, values + base, from[r], to[r], out + place * dim, lse + place, group, d, scale)
+            Head head[MOST];
+            for (int64_t g = 0; g < group; g++)
+                head[g] = (Head){query + r * stride + (k * group + g) * dim, out + (place + g) * dim, lse + place + g};
+#define ATTEND(d) attend_heads(head, group, keys + base, values + base, from[r], to[r], d, scale, 0)
             if (dim == 64) ATTEND(64);
             else if (dim == 128) ATTEND(128);
             else ATTEND(dim);
+        }
+}
+
+/* The same over keys and values (kv_heads, length, dim) that the rows at `flat` share, joined to what `out` and `lse` hold. */
+void attend_shared(const T *query, const T *keys, const T *values, const int64_t *flat, T *out, float *lse, int64_t rows, int64_t kv_heads,
+                   int64_t group, int64_t dim, int64_t stride, int64_t length, float scale) {
+    int64_t together = MOST / group;
+#pragma omp parallel for collapse(2)
+    for (int64_t first = 0; first < rows; first += together)
+        for (int64_t k = 0; k < kv_heads; k++) {
+            int64_t base = k * length * dim, heads = 0;
+            Head head[MOST];
+            for (int64_t r = first; r < rows && r < first + together; r++)
+                for (int64_t g = 0; g < group; g++) {
+                    int64_t place = (flat[r] * kv_heads + k) * group + g;
+                    head[heads++] = (Head){query + flat[r] * stride + (k * group + g) * dim, out + place * dim, lse + place};
+                }
+#define SHARED(d) attend_heads(head, heads, keys + base, values + base, 0, length, d, scale, 1)
+            if (dim == 64) SHARED(64);
+            else if (dim == 128) SHARED(128);
+            else SHARED(dim);
         }
 }
 

@@ -49,6 +49,7 @@ class Kernels:
             "rotate": [*[memory] * 3, *[number] * 4],
             "store": [*[memory] * 4, *[number] * 6],
             "attend": [*[memory] * 8, *[number] * 6, real],
+            "attend_shared": [*[memory] * 6, *[number] * 6, real],
             "draw": [*[memory] * 4, *[number] * 2],
         }
         library.panel.restype = number
@@ -108,13 +109,28 @@ class Kernels:
         Returns (rows, kv_heads, group, dim) and the log of the softmax denominator, (rows, kv_heads, group).
         """
         rows, kv_heads, group, dim = query.shape
-        if query.stride()[1:] != (group * dim, dim, 1):
-            query = query.contiguous()
+        query = self._heads(query)
         out = query.new_empty(query.shape)
         lse = torch.empty(rows, kv_heads, group, dtype=torch.float32)
         memory = [each.data_ptr() for each in (query, keys, values, slot, start, stop, out, lse)]
         self._library.attend(*memory, rows, kv_heads, group, dim, query.stride(0), keys.shape[2], scale)
         return out, lse
+
+    def attend_shared(
+        self, query: Tensor, keys: Tensor, values: Tensor, flat: Tensor, out: Tensor, lse: Tensor, scale: float
+    ) -> None:
+        """The rows `flat` of `query` over keys and values (kv_heads, length, dim), joined to what `out` and `lse` hold of them; those are
+        what `attend` returns."""
+        _, kv_heads, group, dim = query.shape
+        query = self._heads(query)
+        memory = [each.data_ptr() for each in (query, keys, values, flat, out, lse)]
+        self._library.attend_shared(*memory, len(flat), kv_heads, group, dim, query.stride(0), keys.shape[1], scale)
+
+    @staticmethod
+    def _heads(query: Tensor) -> Tensor:
+        """query (rows, kv_heads, group, dim) so that only rows may lie apart."""
+        _, _, group, dim = query.shape
+        return query if query.stride()[1:] == (group * dim, dim, 1) else query.contiguous()
 
     def draw(self, logits: Tensor, uniforms: Sequence[float]) -> tuple[Tensor, Tensor]:
         """See `sampling.sample`."""

@@ -140,10 +140,13 @@ class EnginePlan:
         for bucket in self.buckets:
             part = self._attend_private(layer, bucket, grouped, scale, window)
             if len(bucket.flat) == tokens:
-                out, lse = part
+                out, lse = (each.contiguous() for each in part)
             else:
                 out[bucket.flat], lse[bucket.flat] = part
         for segment, flat, biases in self.shared:
+            if self.kernels and window not in biases:
+                self.kernels.attend_shared(grouped, segment.keys[layer], segment.values[layer], flat, out, lse, scale)
+                continue
             part = self._attend_shared(layer, segment, grouped, flat, scale, biases.get(window))
             if len(flat) == tokens:
                 out, lse = merge((out, lse), part)
