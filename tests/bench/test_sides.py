@@ -20,8 +20,10 @@ from sojourn.bench.decode_peers import step_seconds
 from sojourn.bench.limit import PASSES, bare_products, cache_reads
 from sojourn.bench.measure import Result, Spread, alternate
 from sojourn.bench.ours import Loop, Shape, prompt
+from sojourn.bench.small import clocked
 from sojourn.bench.update import episodes, padded_rows
 from sojourn.credit import columns, dr_grpo
+from sojourn.engine.native import kernels
 from sojourn.learner import Learner, OptimizerConfig
 from sojourn.objectives import PolicyGradient
 
@@ -36,6 +38,16 @@ def test_our_loop_samples_what_the_script_says_and_a_group_pays_its_prompt_once(
         costs.append(loop.engine.computed_tokens - 2 * group * 4)  # the last token is sampled, never computed
     assert costs[1] - costs[0] <= 2 * 5, "each member computes at least its last prompt token"
     assert costs[1] < 1.2 * costs[0]
+
+
+def test_calls_of_kernels_are_clocked_while_asked() -> None:
+    own = kernels(torch.float32) or pytest.skip("no C compiler here")
+    x, weight = torch.ones(2, 3), torch.ones(3)
+    with clocked(own) as spent:
+        assert torch.equal(own.norm(x, weight, 0.0), x)
+        own.gate(x, x)
+    own.gate(x, x)
+    assert len(spent) == 2 and min(spent) > 0
 
 
 def test_padded_rows_and_the_tree_have_one_gradient() -> None:

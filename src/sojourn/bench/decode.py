@@ -32,7 +32,7 @@ MOST_CONTINUOUS = 8192
 
 def decode(result: Result, quick: bool) -> None:
     """Batch by batch in the precision that this machine trains in, then in float32, without what takes longest there."""
-    tokens, turns, own = 18 if quick else 34, 3 if quick else 2, own_precision()
+    tokens, own = 18 if quick else 34, own_precision()
     if quick:
         shapes = [(own, 64, 16), ("float32", 64, 16), ("float32", 16, 16)]
     else:
@@ -45,7 +45,7 @@ def decode(result: Result, quick: bool) -> None:
             peers.clear()  # one set of them at a time
             peers, skipped = decode_peers(dtype, vllm=dtype == own or not quick)
             result.skipped |= skipped
-        seconds = _steps(dtype, rows, length, tokens, turns, peers)
+        seconds = _steps(dtype, rows, length, tokens, peers)
         if "continuous" not in seconds:
             result.skipped["continuous batching of long prompts"] = (
                 "on a CPU every token attends, under a mask, to the caches of all rows"
@@ -68,7 +68,7 @@ def decode(result: Result, quick: bool) -> None:
     )
 
 
-def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
+def _steps(dtype: str, rows: int, length: int, tokens: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
     """Seconds of one step of each side, all sides in turn."""
     ours, theirs = smollm2(dtype), smollm2(dtype)
     engine = Clocked(ours.model, ours.tokenizer, max_batch=rows, max_context=length + tokens + 2)
@@ -85,7 +85,7 @@ def _steps(dtype: str, rows: int, length: int, tokens: int, turns: int, peers: M
     products = bare_products(theirs.model, rows)
     sides: dict[str, Side] = {**products, "cache": cache_reads(theirs.model, rows, length + tokens // 2)}
     sides |= {name: partial(decoder, prompts, tokens) for name, decoder in decoders.items()}
-    taken = alternate(sides, turns, warm_up=0, pause_s=0.5)
+    taken = alternate(sides, 2, warm_up=0, pause_s=0.5)
     fastest = min((taken[name] for name in products), key=lambda each: each.median)
     limit = fastest.each(lambda seconds: seconds + taken["cache"].median)
     return {name: taken[name] for name in decoders} | {"limit": limit}
