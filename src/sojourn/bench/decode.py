@@ -34,7 +34,7 @@ def decode(result: Result, quick: bool) -> None:
     """Batch by batch in the precision that this machine trains in, then in float32, without what takes longest there."""
     tokens, own = 18 if quick else 34, own_precision()
     if quick:
-        shapes = [(own, 64, 16), ("float32", 64, 16), ("float32", 16, 16)]
+        shapes = [(own, 64, 16), ("float32", 64, 16)]
     else:
         shapes = [(own, rows, length) for length in (64, 512) for rows in (1, 16, 64, 128)]
         shapes += [("float32", rows, 64) for rows in (16, 64, 1)]
