@@ -136,10 +136,9 @@ static inline const float *floats(const T *x, float *room, int64_t count, int64_
 /* What a query vector of `attend` is, and where its result goes. */
 typedef struct { const T *query; T *out; float *lse; } Head;
 
-/* Up to MOST vectors over the same keys and values [from, to); a constant `dim` lets sums stay in registers.  more: `out` and `lse` hold
-   attention over other keys, which is joined. */
-static inline __attribute__((always_inline)) void attend_heads(const Head *head, int64_t heads, const T *keys, const T *values, int64_t from,
-                                                               int64_t to, int64_t dim, float scale, int more) {
+/* `attend_heads`; a constant `dim` lets sums stay in registers. */
+static inline __attribute__((always_inline)) void attend_wide(const Head *head, int64_t heads, const T *keys, const T *values, int64_t from,
+                                                              int64_t to, int64_t dim, float scale, int more) {
     float q[MOST][WIDE], sum[MOST][WIDE], top[MOST], total[MOST], p[MOST][TILE], room[TILE * WIDE];
     for (int64_t g = 0; g < heads; g++) {
         top[g] = -INFINITY, total[g] = 0;
@@ -182,6 +181,14 @@ static inline __attribute__((always_inline)) void attend_heads(const Head *head,
     }
 }
 
+/* Up to MOST vectors over the same keys and values [from, to).  more: `out` and `lse` hold attention over other keys, which is joined. */
+static void attend_heads(const Head *head, int64_t heads, const T *keys, const T *values, int64_t from, int64_t to, int64_t dim, float scale,
+                         int more) {
+    if (dim == 64) attend_wide(head, heads, keys, values, from, to, 64, scale, more);
+    else if (dim == 128) attend_wide(head, heads, keys, values, from, to, 128, scale, more);
+    else attend_wide(head, heads, keys, values, from, to, dim, scale, more);
+}
+
 /* Attention of single tokens over their slots' keys and values, by tiles with a running maximum (FlashAttention-2, arXiv 2307.08691).
 
    query: (rows, kv_heads, group, dim), rows `stride` apart.  keys, values: (slots, kv_heads, capacity, dim).
@@ -196,10 +203,7 @@ void attend(const T *query, const T *keys, const T *values, const int64_t *slot,
             Head head[MOST];
             for (int64_t g = 0; g < group; g++)
                 head[g] = (Head){query + r * stride + (k * group + g) * dim, out + (place + g) * dim, lse + place + g};
-#define ATTEND(d) attend_heads(head, group, keys + base, values + base, from[r], to[r], d, scale, 0)
-            if (dim == 64) ATTEND(64);
-            else if (dim == 128) ATTEND(128);
-            else ATTEND(dim);
+            attend_heads(head, group, keys + base, values + base, from[r], to[r], dim, scale, 0);
         }
 }
 
@@ -217,10 +221,7 @@ void attend_shared(const T *query, const T *keys, const T *values, const int64_t
                     int64_t place = (flat[r] * kv_heads + k) * group + g;
                     head[heads++] = (Head){query + flat[r] * stride + (k * group + g) * dim, out + place * dim, lse + place};
                 }
-#define SHARED(d) attend_heads(head, heads, keys + base, values + base, 0, length, d, scale, 1)
-            if (dim == 64) SHARED(64);
-            else if (dim == 128) SHARED(128);
-            else SHARED(dim);
+            attend_heads(head, heads, keys + base, values + base, 0, length, dim, scale, 1);
         }
 }
 
