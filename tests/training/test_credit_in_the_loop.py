@@ -62,7 +62,7 @@ def nobody(columns: Columns) -> np.ndarray:
 def test_when_filters_drop_everything_nothing_moves(name: str, tmp_path: Path) -> None:
     trainer = Trainer(config(tmp_path, tmp_path, algorithm=name), experiment(), small())
     trainer.experiment = replace(trainer.experiment, filters=(nobody,))
-    learned = [trainer.model, *([trainer.critic.model, trainer.critic.head] if trainer.critic else [])]
+    learned = [trainer.model, *([trainer.learning.critic.model, trainer.learning.critic.head] if trainer.learning.critic else [])]
     before = [p.detach().clone() for part in learned for p in part.parameters()]
     _, metrics = asyncio.run(trainer.train_step())
     assert metrics["trained_tokens"] == 0

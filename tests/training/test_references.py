@@ -59,7 +59,7 @@ def test_a_run_teaches_with_its_last_policy(lora_rank: int, tmp_path: Path, mode
     path = setup.checkpoint.latest(run / "checkpoints")
     assert path is not None
     setup.checkpoint.load_weights(path, trained.model)
-    teacher = distilled(tmp_path, run).learner.reference
+    teacher = distilled(tmp_path, run).learning.learner.reference
     assert teacher is not None
     taught, last = dict(teacher.named_parameters()), dict(trained.model.named_parameters())
     assert taught.keys() == last.keys() and all(torch.equal(taught[name], last[name]) for name in last)
@@ -97,7 +97,7 @@ def test_a_divergence_within_a_mixed_objective_has_its_reference(tmp_path: Path)
 def test_a_reference_follows_the_policy_with_and_without_adapters(reference: Reference, lora_rank: int, tmp_path: Path) -> None:
     parts = replace(experiment(), objective=PolicyGradient(kl=Kl(coefficient=0.1)), reference=reference)
     trainer = Trainer(config(tmp_path, tmp_path, lora_rank=lora_rank), parts, small())
-    follower = trainer.learner.reference
+    follower = trainer.learning.learner.reference
     assert follower is not None
 
     def trained() -> dict[str, torch.Tensor]:
@@ -120,7 +120,7 @@ def test_the_average_of_a_bfloat16_policy_is_kept_in_float32(tmp_path: Path) -> 
     reference = Reference(kind="average", every=1, rate=0.01)
     parts = replace(experiment(), objective=PolicyGradient(kl=Kl(coefficient=0.1)), reference=reference)
     trainer = Trainer(config(tmp_path, tmp_path, dtype="bfloat16"), parts, small())
-    follower = trainer.learner.reference
+    follower = trainer.learning.learner.reference
     assert follower is not None and follower.dtype == torch.float32
     before = [p.detach().clone() for p in follower.parameters()]
     asyncio.run(trainer.train_step())
@@ -138,7 +138,7 @@ def test_a_new_optimizer_begins_like_the_first(tmp_path: Path) -> None:
         trainer = Trainer(config(tmp_path, tmp_path), parts, small())
         for _ in range(2):
             asyncio.run(trainer.train_step())
-        remembered = [state["step"].item() for state in trainer.learner.optimizer._adam.state.values()]
+        remembered = [state["step"].item() for state in trainer.learning.learner.optimizer._adam.state.values()]
         assert remembered == [] if new else set(remembered) == {2.0}
         before = [p.detach().clone() for p in trainer.model.parameters()]
         asyncio.run(trainer.train_step())

@@ -167,7 +167,7 @@ def test_a_learner_that_disagrees_with_the_engine_is_refused(
     one: float, all_of_them: float, agrees: bool, model: Path, tmp_path: Path
 ) -> None:
     trainer = Trainer(config(tmp_path, model), experiment(), small())
-    score = trainer.learner.score
+    score = trainer.learning.learner.score
 
     def shifted(micro: Micro) -> tuple[torch.Tensor, torch.Tensor]:
         logp, entropy = score(micro)
@@ -175,7 +175,7 @@ def test_a_learner_that_disagrees_with_the_engine_is_refused(
         logp[0] += one
         return logp, entropy
 
-    trainer.learner.score = shifted  # type: ignore[assignment, method-assign]
+    trainer.learning.learner.score = shifted  # type: ignore[assignment, method-assign]
     if agrees:
         assert check_contract(trainer) == pytest.approx(max(one, all_of_them), abs=5e-5)
     else:

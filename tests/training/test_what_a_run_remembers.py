@@ -186,4 +186,4 @@ def test_targets_without_a_term_to_move_are_refused(tmp_path: Path) -> None:
 
 def test_a_named_algorithm_brings_its_target(tmp_path: Path) -> None:
     trainer = Trainer(config(tmp_path, tmp_path, algorithm="skywork_or1"), experiment(), small())
-    assert trainer.coefficients.now == {"entropy_coefficient": 0.01}
+    assert trainer.learning.coefficients.now == {"entropy_coefficient": 0.01}

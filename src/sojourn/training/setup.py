@@ -24,7 +24,7 @@ from sojourn.training import checkpoint
 from sojourn.training.config import Experiment, TrainConfig
 
 if TYPE_CHECKING:
-    from sojourn.training.loop import Trainer
+    from sojourn.training.trainer import Trainer
 
 
 class Model(Protocol):
@@ -131,7 +131,7 @@ def check_contract(trainer: Trainer, tolerance: float | None = None) -> float:
     span = tree.add(Span(root, completion.tokens, Kind.ACTION))
     batch = build([(tree, span, np.arange(len(completion.tokens)))])
     with torch.no_grad():
-        logp, _ = trainer.learner.score(Micro(batch, trainer.config.temperature))
+        logp, _ = trainer.learning.learner.score(Micro(batch, trainer.config.temperature))
     gaps = np.abs(logp.numpy()[np.argsort(batch.row)] - completion.logprobs)
     gap, mean = float(gaps.max()), float(gaps.mean())
     limit = tolerance or (1e-3 if trainer.model.dtype == torch.float32 else 0.5)

@@ -1,0 +1,156 @@
+"""What learns from a step's episodes: shaping, filters, credit, update, in this order.
+
+One `Learning` belongs to one set of weights.  It knows no algorithm by name: the experiment's credit and objective say what is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from sojourn.core import Action, EpisodeGroup, Task
+from sojourn.credit import Columns, Filter, Replay, ZeroSignal, columns, keep, shaped
+from sojourn.learner import Critic, Learner
+from sojourn.policy.session import stable_hash
+from sojourn.rendering import ChatRenderer
+from sojourn.store import to_row
+from sojourn.store.episodes import Row, rebuild
+from sojourn.training import algorithm
+from sojourn.training.config import Experiment, TrainConfig
+from sojourn.training.control import Coefficients
+from sojourn.training.metrics import entropy_estimate
+
+ACTOR = "actor"
+
+
+class Learning:
+    """The learner of `model` with its critic, its reference, the coefficients that move, and the groups that it remembers."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        experiment: Experiment,
+        model: PreTrainedModel,
+        renderer: ChatRenderer,
+        reference: PreTrainedModel | None,
+    ) -> None:
+        self.config, self.experiment, self.model, self.renderer = config, experiment, model, renderer
+        budget = config.token_budget
+        self.learner = Learner(model, config.optimizer, token_budget=budget, reference=reference)
+        self.critic = Critic(model, config.optimizer, experiment.critic, token_budget=budget) if experiment.critic else None
+        self.coefficients = Coefficients(experiment)
+        self.replay: Replay[list[Row]] = Replay(config.replay)
+
+    def table(self, groups: Sequence[EpisodeGroup], experiment: Experiment) -> Columns:
+        """What credit reads of the groups, with the shaped rewards."""
+        return shaped(groups, columns(groups, trained=(ACTOR,)), experiment.shaping)
+
+    def kept(self, groups: Sequence[EpisodeGroup], experiment: Experiment, filters: Sequence[Filter]) -> int:
+        """Groups of which something is trained."""
+        table = self.table(groups, experiment)
+        _, trained_E, _ = keep(filters, table)
+        return len(np.unique(table.group_E[trained_E & table.valid_E]))
+
+    def replayed(self, groups: Sequence[EpisodeGroup], experiment: Experiment, step: int) -> list[EpisodeGroup]:
+        """Remembered groups in place of those that carry no signal.  [arXiv 2504.08837]"""
+        if not self.replay.items:
+            return []
+        silent = max(0, self.config.groups - self.kept(groups, experiment, (*experiment.filters, ZeroSignal())))
+        draw = np.random.default_rng(stable_hash(self.config.seed, "replay", step))
+        return [rebuild(rows) for rows in self.replay.draw(silent, draw)]
+
+    def remember(self, groups: Sequence[EpisodeGroup], table: Columns, advantage_T: NDArray[np.float64], step: int) -> None:
+        """Keep the groups that carried a signal, as rows of the episode store, with the mean size of their advantages."""
+        group_T, signal_E = table.group_S[table.row_T], ZeroSignal()(table)
+        for number, group in enumerate(groups):
+            if not signal_E[table.group_E == number].any():
+                continue
+            mine = group_T == number
+            rows = [to_row(episode, group.key, lambda _: "", step=step) for episode in group.episodes]
+            self.replay.add(rows, float(np.abs(advantage_T[mine]).mean()) if mine.any() else 0.0)
+
+    def learn(
+        self,
+        groups: Sequence[EpisodeGroup],
+        experiment: Experiment,
+        step: int,
+        baseline: NDArray[np.float64] | None,
+        *,
+        stale: bool,
+    ) -> tuple[Columns, NDArray[np.float64], dict[str, float]]:
+        """What was learned from (columns, advantages), and what the learner says of it.
+
+        step: steps made before this one.  baseline: the return of each episode's greedy twin, if credit reads one.
+        stale: other weights than the learner's sampled some of it.
+        """
+        warming_up = step < self.config.warmup_steps
+        table = self.table(groups, experiment)
+        if baseline is not None:  # without one, an episode cannot be judged
+            table = replace(table, baseline_E=np.nan_to_num(baseline), valid_E=table.valid_E & ~np.isnan(baseline))
+        counted_E, trained_E, dropped = keep(experiment.filters, table)
+        learned = {f"dropped/{name}": count / len(counted_E) for name, count in dropped.items()}
+        learned |= {f"shaping/{name}": float(table.terms_E[name][table.valid_E].mean()) for name in experiment.shaping}
+        kept_E = table.valid_E & trained_E
+        table = replace(table, valid_E=table.valid_E & counted_E)
+        entropy = entropy_estimate(table)
+        if not warming_up:
+            experiment = self.coefficients.applied(experiment, entropy)
+            learned |= self.coefficients.now
+        if algorithm.reads_answers(experiment.credit):
+            answer_G = [self._answer(group.task) for group in groups]
+            table = replace(table, answer_S=self.learner.answers(groups, table, answer_G))
+        critic = self.critic if experiment.critic else None
+        updates_made = self.config.epochs * self.config.minibatches
+        table = algorithm.filled(groups, table, experiment, self.learner, critic, stale=stale, updates=updates_made)
+        advantage_T = experiment.credit(table)
+        target_T = advantage_T if critic is None else algorithm.targets(experiment.credit, table)
+        kept = replace(table, valid_E=kept_E)
+        policy_learns = experiment.critic is None or experiment.critic.policy_learns(step - self.config.warmup_steps)
+        updates: list[dict[str, float]] = []
+        for part in self._minibatches(kept, step):
+            update: dict[str, float] = {}
+            if policy_learns:
+                update |= self.learner.update(groups, part, advantage_T, experiment.objective, fresh=not updates and not stale)
+            if critic is not None:
+                update |= critic.update(groups, part, target_T)
+            updates.append(update)
+        for name in dict.fromkeys(name for update in updates for name in update):  # some may have had nothing to train
+            learned[name] = float(np.mean([update[name] for update in updates if name in update]))
+        if "kl" not in learned and self.learner.reference is not None and not warming_up:
+            learned["kl"] = self.learner.divergence(groups, kept)
+        self._renew_reference(experiment, step)
+        if not warming_up:
+            self.coefficients.observe(kl=learned.get("kl"), entropy=entropy, samples=int(kept.valid_E.sum()))
+        return table, advantage_T, learned
+
+    def _renew_reference(self, experiment: Experiment, step: int) -> None:
+        """A reference that moves follows the policy when its time has come."""
+        reference = self.learner.reference
+        if reference is not None and experiment.reference.due(step + 1):
+            experiment.reference.renew(reference.parameters(), self.model.parameters())
+            if experiment.reference.new_optimizer:
+                self.learner.optimizer.forget()
+
+    def _answer(self, task: Task) -> NDArray[np.int64]:
+        """The right answer of a task, as the policy ought to say it."""
+        answer = task.data.get("answer")
+        if answer is None:
+            raise ValueError(
+                f"task '{task.id}': credit asks how likely the right answer is, but the task does not know it; let the task source put "
+                "it in task.data['answer'], or choose another algorithm"
+            )
+        text = self.experiment.protocol.format(Action("", answer=str(answer)))
+        return np.asarray(self.renderer.as_sampled(text), np.int64)
+
+    def _minibatches(self, kept: Columns, step: int) -> Iterator[Columns]:
+        """What each optimizer step of the rollout learns from: whole groups, in a new order in every epoch."""
+        epochs, minibatches = self.config.epochs, self.config.minibatches
+        shuffle = np.random.default_rng(stable_hash(self.config.seed, "minibatches", step))
+        for _ in range(epochs):
+            part_G = shuffle.permutation(int(kept.group_E.max()) + 1) % minibatches
+            for number in range(minibatches):
+                yield replace(kept, valid_E=kept.valid_E & (part_G[kept.group_E] == number))
