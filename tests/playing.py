@@ -43,20 +43,20 @@ class Learned:
 TASK = Task("t")
 
 
-def policy(name: str, loaded: LoadedModel, engine: LocalEngine, *, trainable: bool = True, temperature: float = 1.0) -> Policy:
+def policy(name: str, loaded: LoadedModel, engine: LocalEngine, *, temperature: float = 1.0) -> Policy:
     protocol = PlainText()
     params = SamplingParams(max_tokens=6, temperature=temperature)
-    return Policy(name, engine, ChatRenderer(loaded.tokenizer, protocol), protocol, params, trainable=trainable)
+    return Policy(name, engine, ChatRenderer(loaded.tokenizer, protocol), protocol, params)
 
 
 def played(
-    environment: Callable[[], Environment], program: Program, *partners: Policy, size: int = 4, task: Task = TASK
+    environment: Callable[[], Environment], program: Program, *partners: Policy, size: int = 4, task: Task = TASK, seed: int = 0
 ) -> Played:
     """One group; a fresh actor."""
     actor = small()
     engine = engine_for(actor, max_context=400, max_batch=8)
     policies = {each.name: each for each in (policy("actor", actor, engine), *partners)}
-    (group,) = asyncio.run(Rollout(environment, program, policies).groups([task], size=size, seed=0))
+    (group,) = asyncio.run(Rollout(environment, program, policies).groups([task], size=size, seed=seed))
     assert all(episode.valid for episode in group.episodes), [e.failures for e in group.episodes]
     return Played(group, actor, engine)
 

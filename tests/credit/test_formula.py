@@ -19,7 +19,7 @@ COMPOSED = {
 }
 PARTS = {"Sum": {"parts": (GPG(), MaxRL()), "weights": (1.0, 0.5)}, "Then": {"credit": GPG(), "transforms": (Bounded(),)}}
 PARTS["KlInReward"] = PARTS["InformationGain"] = {"credit": GPG()}
-OTHERS = ("Columns", "Normaliser", "Band", "Overlong", "ResampleOnCorrect", "TopVariance", "Valid", "ZeroSignal")
+OTHERS = ("Columns", "Normaliser", "Band", "Kept", "Overlong", "ResampleOnCorrect", "TopVariance", "ZeroSignal")
 NAMES = [name for name in credit.__all__ if is_dataclass(getattr(credit, name)) and name[0].isupper() and name not in OTHERS]
 
 

@@ -12,7 +12,6 @@ from sojourn.credit import (
     Replay,
     ResampleOnCorrect,
     TopVariance,
-    Valid,
     ZeroSignal,
     action_pairs,
     columns,
@@ -150,10 +149,9 @@ def test_resampling_fills_up_from_the_other_side() -> None:
 
 def test_every_dropped_episode_has_one_reason() -> None:
     c = columns([*scored([1, 1], [1, 0]), group([Script([Turn()], failed=True), Script([Turn()])], key="z")])
-    counted, trained, dropped = keep([Valid(), ZeroSignal()], c)
+    counted, trained, reason = keep([ZeroSignal()], c)
     assert counted.tolist() == trained.tolist() == [False, False, True, True, False, False]
-    assert dropped == {"Valid": 1, "ZeroSignal": 3}
-    assert trained.sum() + sum(dropped.values()) == 6
+    assert reason == ["ZeroSignal", "ZeroSignal", "", "", "no result", "ZeroSignal"]
 
 
 def test_a_filter_judges_what_those_before_it_kept() -> None:
@@ -163,17 +161,18 @@ def test_a_filter_judges_what_those_before_it_kept() -> None:
         return c.success_E
 
     c = columns(scored([1.0, 1.0, 0.0, 0.0]))
-    assert keep([ZeroSignal()], c)[1].all()
-    assert not keep([successes, ZeroSignal()], c)[1].any()
+    assert keep([ZeroSignal()], c).trained_E.all()
+    assert not keep([successes, ZeroSignal()], c).trained_E.any()
 
 
 def test_a_cut_episode_is_not_trained_and_still_compared_with() -> None:
     cut = Script([Turn()], stop=StopReason.TOKEN_LIMIT)
     c = columns([group([cut, Script([Turn()], final=1.0)]), group([cut, Script([Turn()])], key="flat")])
-    counted, trained, dropped = keep([Overlong(), ZeroSignal()], c)
+    kept = keep([Overlong(), ZeroSignal()], c)
+    counted, trained = kept.counted_E, kept.trained_E
     assert counted.tolist() == [True, True, False, False]
     assert trained.tolist() == [False, True, False, False]
-    assert dropped == {"Overlong": 2, "ZeroSignal": 1}
+    assert kept.dropped == {"Overlong": 2, "ZeroSignal": 1}
 
 
 def test_pairs_match_the_best_with_the_worst() -> None:

@@ -13,7 +13,7 @@ from playing import played, trained
 from transformers import PreTrainedModel
 
 from sojourn.agents import choose
-from sojourn.core import Action, Environment, InfrastructureError, Ints, Observation, Task, Transition
+from sojourn.core import Action, Environment, Ints, Observation, Task, Transition, UserCodeError
 from sojourn.environments import from_function
 
 
@@ -76,5 +76,5 @@ def test_the_first_update_has_ratio_one_and_makes_what_was_paid_likelier() -> No
 
 def test_a_world_that_lists_nothing_is_named() -> None:
     world = from_function(lambda prompt, completion: 1.0, ["a"], test=["b"])
-    with pytest.raises(InfrastructureError, match="does not list its actions"):
+    with pytest.raises(UserCodeError, match="does not list its actions"):
         played(world.make, choose)

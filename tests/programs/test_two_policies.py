@@ -45,7 +45,7 @@ PARTNER = small("qwen3")
 def dialogue() -> Played:
     """The partner is another model and speaks greedily."""
     engine = engine_for(PARTNER, max_context=400)
-    return played(Stage, ask_and_answer, policy("partner", PARTNER, engine, trainable=False, temperature=0.0))
+    return played(Stage, ask_and_answer, policy("partner", PARTNER, engine, temperature=0.0))
 
 
 def test_a_dialogue_is_played_and_only_one_side_is_trained() -> None:

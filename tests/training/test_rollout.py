@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,16 @@ from sojourn.core import (
     FailureKind,
     InfrastructureError,
     Observation,
+    Standing,
     StopReason,
     Task,
     Transition,
+    UserCodeError,
 )
 from sojourn.credit import columns, grpo
 from sojourn.engine import SamplingParams
 from sojourn.policy import Limits, Policy, Program, Session
+from sojourn.policy.running import UserCode
 from sojourn.rendering import ChatRenderer
 from sojourn.rendering.protocols import PlainText
 from sojourn.training import Rollout
@@ -52,7 +57,8 @@ class Troubled(Environment):
         self.turns += 1
         if self.turns == 2:
             await self._fail()
-        return Transition(Observation.of("more"), 1.0, terminated=self.turns == 2)
+        paid: Any = None if self.trouble == "nothing paid" else 1.0
+        return Transition(Observation.of("more"), paid, terminated=self.turns == 2)
 
     async def _fail(self) -> None:
         if self.trouble == "infrastructure":
@@ -61,6 +67,13 @@ class Troubled(Environment):
             raise ZeroDivisionError("bug in the world")
         if self.trouble == "timeout of its own":
             raise TimeoutError("the web server")
+        if self.trouble == "refused":
+            try:
+                raise ConnectionRefusedError(111, "Connection refused")
+            except OSError as error:
+                raise RuntimeError("the client's own error") from error
+        if self.trouble == "cancel":
+            raise asyncio.CancelledError
         if self.trouble == "hang":
             await asyncio.Event().wait()
 
@@ -88,35 +101,139 @@ def play(task: Task, **settings: Any) -> Episode:
 
 @pytest.mark.parametrize(
     ("trouble", "said"),
-    [
-        ("infrastructure", "the sandbox died"),
-        ("crash", "bug in the world"),
-        ("crash in reset", "no such world"),
-        ("crash in close", "cannot remove the sandbox"),
-        ("timeout of its own", "the web server"),
-    ],
+    [("infrastructure", "the sandbox died"), ("timeout of its own", "the web server"), ("refused", "Connection refused")],
 )
-def test_what_breaks_is_an_infrastructure_failure_that_says_what(trouble: str, said: str) -> None:
+def test_what_breaks_beneath_is_an_infrastructure_failure_that_says_what(trouble: str, said: str) -> None:
     episode = play(Task("t", {"trouble": trouble}))
-    assert episode.stop is StopReason.FAILED
+    assert (episode.stop, episode.standing) == (StopReason.FAILED, Standing.NO_RESULT)
     assert [failure.kind for failure in episode.failures] == [FailureKind.INFRASTRUCTURE]
     assert said in episode.failures[0].message
 
 
+@pytest.mark.parametrize(
+    ("trouble", "said"), [("crash", "bug in the world"), ("crash in reset", "no such world"), ("nothing paid", "None")]
+)
+def test_an_error_of_the_users_code_stops_the_run_and_names_the_task(trouble: str, said: str) -> None:
+    with pytest.raises(UserCodeError, match=f"task 'the one'(.|\n)*{said}"):
+        play(Task("the one", {"trouble": trouble}))
+
+
+def test_errors_of_the_users_code_count_against_a_budget_if_the_run_has_one() -> None:
+    code = UserCode(max_errors=2)
+    episodes = [play(Task("t", {"trouble": "crash"}), code=code) for _ in range(2)]
+    assert [(e.failures[0].kind, e.valid, code.errors) for e in episodes] == [(FailureKind.CODE, False, 2)] * 2
+    with pytest.raises(UserCodeError, match="max_errors"):
+        play(Task("t", {"trouble": "crash"}), code=code)
+
+
+@pytest.mark.parametrize("trouble", ["crash in close", "hang in close"])
+def test_an_episode_that_has_ended_stands_even_if_its_world_does_not_close(trouble: str) -> None:
+    episode = play(Task("t", {"trouble": trouble}), limits=Limits(step_seconds=0.3))
+    assert (episode.stop, episode.valid, episode.total) == (StopReason.TERMINATED, True, 2.0)
+    assert episode.standing is Standing.DEGRADED
+    assert "clos" in episode.failures[0].where
+
+
 def test_a_world_that_also_breaks_when_closed_hides_nothing() -> None:
-    first, second = play(Task("t", {"trouble": "crash twice"})).failures
+    first, second = play(Task("t", {"trouble": "crash twice"}), code=UserCode(max_errors=1)).failures
     assert "bug in the world" in first.message
     assert "cannot remove the sandbox" in second.message
 
 
+def test_a_wait_that_the_world_cancels_is_a_failure_and_is_told() -> None:
+    heard: list[str] = []
+    groups = asyncio.run(
+        rollout().groups([Task("a"), Task("t", {"trouble": "cancel"})], size=1, seed=0, done=lambda e: heard.append(e.id))
+    )
+    assert len(heard) == 2
+    assert (groups[1].episodes[0].stop, groups[1].episodes[0].valid) == (StopReason.FAILED, False)
+
+
+def test_what_broke_beneath_is_played_again() -> None:
+    class Flaky(Troubled):
+        worlds = 0
+
+        async def reset(self, task: Task, *, seed: int) -> Observation:
+            Flaky.worlds += 1
+            if Flaky.worlds % 2:
+                raise ConnectionResetError("the browser went away")
+            return await super().reset(task, seed=seed)
+
+    (group,) = asyncio.run(rollout(environment=Flaky, retries=1).groups([Task("t")], size=1, seed=0))
+    (episode,) = group.episodes
+    assert (episode.attempts, episode.valid, episode.total, episode.failures) == (2, True, 2.0, [])
+
+
+class Picking(Environment):
+    """Pays for what was picked only when asked; never ends by itself."""
+
+    picked = 0
+
+    async def reset(self, task: Task, *, seed: int) -> Observation:
+        return Observation.of("x" * task.data.get("length", 5))
+
+    async def step(self, action: Action) -> Transition:
+        self.picked += 1
+        return Transition(Observation.of("more"), {})
+
+    async def truncate(self) -> Transition:
+        return Transition(reward={"picked": self.picked / 10}, truncated=True, info={"success": self.picked > 4})
+
+
+@pytest.mark.parametrize(
+    ("settings", "stop"),
+    [({"limits": Limits(max_turns=5)}, StopReason.TURN_LIMIT), ({"max_context": 75}, StopReason.TOKEN_LIMIT)],
+)
+def test_a_limit_is_not_the_end_of_a_world_which_scores_what_stands(settings: dict[str, Any], stop: StopReason) -> None:
+    (group,) = asyncio.run(rollout(environment=Picking, **settings).groups([Task("t")], size=1, seed=0))
+    (episode,) = group.episodes
+    turns = len(episode.actions)
+    assert (episode.stop, episode.rewards, episode.success) == (stop, {"picked": turns / 10}, turns > 4)
+    assert episode.tree[episode.actions[-1]].reward == {"picked": turns / 10}
+
+
+def test_a_program_that_returns_early_has_its_world_scored() -> None:
+    async def twice(session: Session) -> None:
+        context = session.open(await session.reset())
+        for _ in range(2):
+            context, action = await session.act(context)
+            context = context.observe(*(await session.step(context, action)).messages)
+
+    (group,) = asyncio.run(rollout(twice, environment=Picking).groups([Task("t")], size=1, seed=0))
+    assert (group.episodes[0].stop, group.episodes[0].total) == (StopReason.RETURNED, 0.2)
+
+
+def test_blocking_code_misses_its_deadline_and_later_holds_nobody_up() -> None:
+    """The world's own `sleep` is far beyond the deadline; a neighbour that waits on the loop for less than its own is not blamed."""
+
+    class Sleeper(Troubled):
+        async def _fail(self) -> None:
+            if self.trouble == "sleep":
+                time.sleep(0.5)
+            await asyncio.sleep(0.01)
+
+    code = UserCode()
+    tasks = [Task("quick"), Task("s", {"trouble": "sleep"}), Task("quick too")]
+    for holds in (False, True):
+        assert code.holds == holds
+        with pytest.warns(RuntimeWarning, match="held the event loop") if not holds else nullcontext():
+            groups = asyncio.run(
+                rollout(environment=Sleeper, limits=Limits(step_seconds=0.2), code=code).groups(tasks, size=1, seed=0)
+            )
+        first, slow, last = (group.episodes[0] for group in groups)
+        assert (first.stop, last.stop, slow.stop) == (StopReason.TERMINATED, StopReason.TERMINATED, StopReason.FAILED)
+        assert "Sleeper" in slow.failures[0].message
+        assert "step_seconds" in slow.failures[0].message
+
+
 @pytest.mark.parametrize("trouble", ["hang", "hang in close"])
 def test_a_world_that_hangs_is_named_with_its_episode_and_what_to_do(trouble: str) -> None:
-    episode = play(Task("t", {"trouble": trouble}), limits=Limits(step_seconds=0.05))
-    assert episode.stop is StopReason.FAILED
+    episode = play(Task("t", {"trouble": trouble}), limits=Limits(step_seconds=0.3))
+    assert (episode.stop is StopReason.FAILED) == (trouble == "hang")
     message = episode.failures[0].message
     assert episode.id in message
     assert ("close" in message) == (trouble == "hang in close")
-    assert "limits.step_seconds" in message
+    assert "step_seconds" in message
 
 
 def test_a_world_that_cannot_be_made_is_an_infrastructure_failure() -> None:
@@ -151,17 +268,16 @@ def test_what_breaks_in_concurrent_branches_is_classed_by_the_worst() -> None:
                 branches.create_task(fail(error))
 
     full = play(Task("t"), program=lambda s: branching(s, ContextFull("full")) if s.task.id == "t" else react(s))
-    mixed = play(
-        Task("t"), program=lambda s: branching(s, ContextFull("full"), KeyError("bug")) if s.task.id == "t" else react(s)
-    )
-    assert (full.stop, mixed.stop) == (StopReason.TOKEN_LIMIT, StopReason.FAILED)
+    assert full.stop is StopReason.TOKEN_LIMIT
+    with pytest.raises(UserCodeError, match="bug"):
+        play(Task("t"), program=lambda s: branching(s, ContextFull("full"), KeyError("bug")) if s.task.id == "t" else react(s))
 
 
 def test_every_world_is_closed() -> None:
     Troubled.open_worlds = 0
     troubles = ("infrastructure", "crash", "crash in reset", None, None, None, None)
     tasks = [Task(f"{i}", {"trouble": trouble}) for i, trouble in enumerate(troubles)]
-    asyncio.run(rollout().groups(tasks, size=2, seed=0))
+    asyncio.run(rollout(code=UserCode(max_errors=9)).groups(tasks, size=2, seed=0))
     assert Troubled.open_worlds == 0
 
 
@@ -198,7 +314,7 @@ def test_failed_episodes_leave_the_statistics() -> None:
 
 
 def test_when_most_fail_the_error_names_the_first() -> None:
-    tasks = [Task("a"), Task("b", {"trouble": "infrastructure"}), Task("c", {"trouble": "crash"})]
+    tasks = [Task("a"), Task("b", {"trouble": "infrastructure"}), Task("c", {"trouble": "refused"})]
     with pytest.raises(InfrastructureError, match=r"4 of 6 episodes failed, first 1:b/0[^\n]*\n.*the sandbox died"):
         asyncio.run(rollout().groups(tasks, size=2, seed=0))
 

@@ -31,17 +31,20 @@ from sojourn.core.outcome import (
     FailureKind,
     InfrastructureError,
     Reward,
+    Standing,
     StopReason,
+    UserCodeError,
+    broke_beneath,
     named,
     total,
 )
 from sojourn.core.task import Split, Task, TaskSource
-from sojourn.core.trajectory import ROOT, Context, Floats, HistoryRewritten, Ints, Kind, Renderer, Span, TrajectoryTree
+from sojourn.core.trajectory import ROOT, Context, Floats, HistoryRewritten, Ints, Kind, Renderer, Span, Stop, TrajectoryTree
 
 __all__ = [
-    "ROOT", "Action", "Context", "ContextFull", "Environment", "Episode", "EpisodeGroup", "Failure", "FailureKind",
-    "Floats", "HistoryRewritten", "Image", "InfrastructureError", "Ints", "Kind", "LegalActions", "Message", "Observation",
-    "Oracle", "Part", "Renderer", "Restorable", "Reward", "Role", "Span", "Split", "StateKey", "StopReason", "Task",
-    "TaskSource", "Text", "ToolCall", "ToolResult", "ToolSpec", "TrajectoryTree", "Transition", "assistant", "named",
-    "system", "tool", "total", "user",
+    "ROOT", "Action", "Context", "ContextFull", "Environment", "Episode", "EpisodeGroup", "Failure", "FailureKind", "Floats",
+    "HistoryRewritten", "Image", "InfrastructureError", "Ints", "Kind", "LegalActions", "Message", "Observation", "Oracle",
+    "Part", "Renderer", "Restorable", "Reward", "Role", "Span", "Split", "Standing", "StateKey", "Stop", "StopReason",
+    "Task", "TaskSource", "Text", "ToolCall", "ToolResult", "ToolSpec", "TrajectoryTree", "Transition", "UserCodeError",
+    "assistant", "broke_beneath", "named", "system", "tool", "total", "user",
 ]  # fmt: skip

@@ -74,6 +74,11 @@ class Environment(ABC):
     async def step(self, action: Action) -> Transition:
         """Take one action."""
 
+    async def truncate(self) -> Transition:
+        """The episode is cut here, at a limit that is not the world's (turns, a full context): what stands, and what it is worth.  The
+        reward is paid on top of what was paid; `info` may say whether the task is solved.  Nothing by default."""
+        return Transition(reward={}, truncated=True)
+
     async def close(self) -> None:  # noqa: B027 (optional, on purpose)
         """Give back what the episode held: processes, files, connections."""
 

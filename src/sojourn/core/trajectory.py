@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 ROOT = -1
+
+Stop = Literal["stop", "length", "context"]
+"""Why a sampled action ended; see `Span`."""
 
 
 class Kind(IntEnum):
@@ -47,6 +50,7 @@ class Span:
     allowed: for a constrained action, the token sequences that were legal.
     value: of the state before this action, where fresh rollouts estimated it.
     truncated: whether unlikely tokens could not be sampled (top-k, top-p, min-p), which no learner can score.
+    stop: why a sampled action ended: "stop" (the policy ended it, or a stop text did), "length" (`max_tokens`), "context" (no room).
     """
 
     parent: int
@@ -65,6 +69,12 @@ class Span:
     allowed: tuple[tuple[int, ...], ...] | None = None
     value: float | None = None
     truncated: bool = False
+    stop: Stop | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the action was cut off before the policy ended it."""
+        return self.stop in ("length", "context")
 
 
 class HistoryRewritten(ValueError):

@@ -10,10 +10,10 @@ from sojourn.credit.dense import Distillation, KlInReward
 from sojourn.credit.filters import (
     Band,
     Filter,
+    Kept,
     Overlong,
     ResampleOnCorrect,
     TopVariance,
-    Valid,
     ZeroSignal,
     keep,
 )
@@ -33,9 +33,9 @@ from sojourn.credit.vtrace import VTrace
 
 __all__ = [
     "GDPO", "GPG", "LEGEND", "MTGRPO", "OPO", "Band", "BiLevelGae", "Bounded", "Columns", "Credit", "Distillation",
-    "EntropyBonus", "Filter", "Gae", "GiGPO", "GivenBaseline", "GroupRelative", "InformationGain", "KlInReward", "LeafRelative",
+    "EntropyBonus", "Filter", "Gae", "GiGPO", "GivenBaseline", "GroupRelative", "InformationGain", "Kept", "KlInReward", "LeafRelative",
     "MaxRL",    "Normaliser", "OptimalTokenBaseline", "Overlong", "PassK", "PassKBest", "PositiveOnly", "ProcessRewards", "Replay",
-    "ResampleOnCorrect", "Shaping", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace", "Valid",
+    "ResampleOnCorrect", "Shaping", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace",
     "Whiten", "ZeroSignal", "action_pairs", "columns", "dr_grpo", "episode_pairs", "formula", "grpo", "keep", "opo", "rloo", "shaped",
     "value_targets",
 ]  # fmt: skip

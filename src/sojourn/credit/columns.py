@@ -44,7 +44,8 @@ class Columns:
     calls_S: Ints
     """Tool calls in the action."""
     trained_S: Bools
-    """False for a frozen partner's actions; batch statistics over tokens leave them out."""
+    """False for a frozen partner's actions and for what the harness put into a policy's mouth (`Kind.FORCED`), unless that is imitated;
+    batch statistics over tokens leave them out."""
     group_E: Ints
     """Group, numbered over the batch."""
     final_E: Floats
@@ -55,6 +56,12 @@ class Columns:
     """True if the episode was cut and its last state has a future."""
     success_E: Bools
     """Whether the task was solved."""
+    forced_S: Bools | None = None
+    """Not sampled: the harness put it into the policy's mouth; None for nothing."""
+    cut_S: Bools | None = None
+    """The action was cut off by `max_tokens` or a full context; None for none."""
+    usable_E: Bools | None = None
+    """False for an episode that is complete but unusable: it keeps its place in statistics and is not trained; None: all are usable."""
     terms_S: dict[str, Floats] = field(default_factory=dict)
     """`reward_S` by name of the term; NaN where an action was not paid it."""
     terms_E: dict[str, Floats] = field(default_factory=dict)
@@ -122,8 +129,9 @@ class Columns:
 
     @property
     def length_E(self) -> Ints:
-        """Action tokens of each episode, over all its contexts."""
-        return np.bincount(self.episode_S, self.length_S, len(self.final_E)).astype(np.int64)
+        """Tokens that were sampled in each episode, over all its contexts."""
+        sampled_S = self.length_S if self.forced_S is None else np.where(self.forced_S, 0, self.length_S)
+        return np.bincount(self.episode_S, sampled_S, len(self.final_E)).astype(np.int64)
 
     @property
     def earned_S(self) -> Floats:

@@ -1,15 +1,16 @@
 """Filters: which episodes are trained.  Each is a frozen dataclass called as `filter(columns) -> keep_E`.
 
 A filter looks at groups or episodes after they were scored and before credit, so that what it drops is in no statistics.  `keep`
-applies several and counts what each of them dropped, so that every episode ends as trained or filtered with a reason.  To fill the
+applies several and says of each episode which of them dropped it, so that every one ends as trained or filtered with a reason.  To fill the
 batch up again is the trainer's business (`TrainConfig.sampling_rounds`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,14 +18,6 @@ from sojourn.credit.columns import Bools, Columns, Floats
 from sojourn.credit.ranges import INF, within
 
 Filter: TypeAlias = Callable[[Columns], Bools]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Valid:
-    """Drop episodes that the infrastructure broke."""
-
-    def __call__(self, columns: Columns) -> Bools:
-        return columns.valid_E.copy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +68,16 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Overlong:
-    """Do not train episodes that were cut: they say more about the limit than about the policy.  Their groups still compare with them.
-    [DAPO, arXiv 2503.14476]"""
+    """Do not train episodes that were cut (at a limit of turns or tokens, or in their last answer): they say more about the limit than
+    about the policy.  Their groups still compare with them.  [DAPO, arXiv 2503.14476]"""
 
     masks: ClassVar[bool] = True
 
     def __call__(self, columns: Columns) -> Bools:
-        return ~columns.bootstraps_E
+        kept = ~columns.bootstraps_E
+        if columns.cut_S is not None:
+            kept[columns.episode_S[columns.cut_S & columns.leaf_S]] = False
+        return kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,21 +116,38 @@ class ResampleOnCorrect:
         return min(max(share, min(least, losses)), self.keep - min(least, wins))
 
 
-def keep(filters: Sequence[Filter], columns: Columns) -> tuple[Bools, Bools, dict[str, int]]:
-    """Apply filters in order, each to what those before it kept: which episodes statistics count and which of these are trained,
-    shape (E,) each, and how many each filter was the first to drop.
+class Kept(NamedTuple):
+    """What filters leave of E episodes."""
 
-    A filter with `masks` leaves what it drops in the statistics.
+    counted_E: Bools
+    """Whether statistics count it."""
+    trained_E: Bools
+    """Whether it is trained."""
+    reason_E: list[str]
+    """Why it is not: the filter that was the first to drop it, "no result" or "unusable" (`core.Standing`); empty where it is trained."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many episodes each reason took."""
+        return dict(Counter(reason for reason in self.reason_E if reason))
+
+
+def keep(filters: Sequence[Filter], columns: Columns) -> Kept:
+    """Apply filters in order, each to what those before it kept.
+
+    A filter with `masks` leaves what it drops in the statistics, and so does an episode that is complete but unusable.
     """
-    counted = np.ones(len(columns.final_E), bool)
-    trained, dropped = counted.copy(), {}
+    counted = columns.valid_E.copy()
+    trained = counted if columns.usable_E is None else counted & columns.usable_E
+    reason = ["no result" if not valid else "" if usable else "unusable" for valid, usable in zip(counted, trained, strict=True)]
     for each in filters:
-        passed = each(replace(columns, valid_E=columns.valid_E & counted))
-        dropped[type(each).__name__] = int((trained & ~passed).sum())
-        trained &= passed
+        passed = each(replace(columns, valid_E=counted))
+        for episode in np.flatnonzero(trained & ~passed).tolist():
+            reason[episode] = getattr(each, "__name__", type(each).__name__)
+        trained = trained & passed
         if not getattr(each, "masks", False):
-            counted &= passed
-    return counted, trained, dropped
+            counted = counted & passed
+    return Kept(counted, trained, reason)
 
 
 def _spread(columns: Columns) -> Floats:

@@ -7,17 +7,18 @@ from collections.abc import Collection, Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sojourn.core import ROOT, EpisodeGroup, Kind, Reward, TrajectoryTree, total
+from sojourn.core import ROOT, EpisodeGroup, Kind, Reward, Standing, TrajectoryTree, total
 from sojourn.credit.columns import Columns
 
 
-def columns(groups: Sequence[EpisodeGroup], *, trained: Collection[str] | None = None) -> Columns:
+def columns(groups: Sequence[EpisodeGroup], *, trained: Collection[str] | None = None, imitate: bool = False) -> Columns:
     """Read groups of episodes.
 
-    trained: names of the policies that are trained; None trains all.
-    A reward on an observation goes to the action that caused it; raises ValueError if there is none.
+    trained: names of the policies that are trained; None trains all.  imitate: train what was put into their mouths (`Kind.FORCED`) as
+    well, for objectives that say again what was said; a policy gradient has no use for tokens that nobody sampled.
+    A reward on an observation goes to the action that caused it; raises ValueError if there is none, or for an action without tokens.
     """
-    rows = _Rows(trained)
+    rows = _Rows(trained, imitate)
     for group in groups:
         rows.read(group)
     return rows.finish()
@@ -26,8 +27,8 @@ def columns(groups: Sequence[EpisodeGroup], *, trained: Collection[str] | None =
 class _Rows:
     """Collects lists, then freezes them."""
 
-    def __init__(self, trained: Collection[str] | None) -> None:
-        self.trained = trained
+    def __init__(self, trained: Collection[str] | None, imitate: bool) -> None:
+        self.trained, self.imitate = trained, imitate
         self.spans: dict[str, list[float]] = {name: [] for name in _SPAN_FIELDS}
         self.episodes: dict[str, list[float]] = {name: [] for name in _EPISODE_FIELDS}
         self.terms: list[dict[str, float]] = []
@@ -47,7 +48,14 @@ class _Rows:
         for episode in group.episodes:
             self.terms.append(_sum_terms(episode.rewards, *(caused[span] for span in episode.actions if span in caused)))
             stop = episode.stop
-            values = (self.groups, total(episode.reward), episode.valid, stop is not None and stop.bootstraps, episode.success)
+            values = (
+                self.groups,
+                total(episode.reward),
+                episode.valid,
+                episode.standing < Standing.UNUSABLE,
+                stop is not None and stop.bootstraps,
+                episode.success,
+            )
             for name, value in zip(_EPISODE_FIELDS, values, strict=True):
                 self.episodes[name].append(float(value))
         self.groups += 1
@@ -56,7 +64,9 @@ class _Rows:
         node = tree[span]
         cause = _action_before(tree, node.parent, node.source, row_of)
         terms = _sum_terms(node.reward, caused)
-        assert len(node.tokens), f"group {group}: action span {span} has no tokens"
+        if not len(node.tokens):
+            raise ValueError(f"group {group}: action span {span} has no tokens, so nothing of it can be trained: leave it out")
+        forced = node.kind != Kind.ACTION
         anchor = -1 if node.anchor is None else self._code(("anchor", group, node.anchor))
         values = (
             span,
@@ -69,7 +79,9 @@ class _Rows:
             len(node.tokens),
             total(terms),
             len(node.message.calls) if node.message else 0,
-            self.trained is None or node.policy in self.trained,
+            (self.trained is None or node.policy in self.trained) and (self.imitate or not forced),
+            forced,
+            node.cut,
         )
         for name, value in zip(_SPAN_FIELDS, values, strict=True):
             self.spans[name].append(float(value))
@@ -98,15 +110,16 @@ class _Rows:
 
 _SPAN_FIELDS = (
     "span_S", "parent_S", "turn_S", "context_S", "episode_S", "agent_S", "anchor_S", "length_S", "reward_S", "calls_S",
-    "trained_S",
+    "trained_S", "forced_S", "cut_S",
 )  # fmt: skip
-_EPISODE_FIELDS = ("group_E", "final_E", "valid_E", "bootstraps_E", "success_E")
+_EPISODE_FIELDS = ("group_E", "final_E", "valid_E", "usable_E", "bootstraps_E", "success_E")
+_FLAGS = ("trained_S", "forced_S", "cut_S", "valid_E", "usable_E", "bootstraps_E", "success_E")
 
 
 def _dtype(name: str) -> type[np.generic]:
     if name in ("reward_S", "final_E"):
         return np.float64
-    return np.bool_ if name in ("trained_S", "valid_E", "bootstraps_E", "success_E") else np.int64
+    return np.bool_ if name in _FLAGS else np.int64
 
 
 def _action_before(tree: TrajectoryTree, parent: int, source: int | None, rows: dict[int, int]) -> int | None:

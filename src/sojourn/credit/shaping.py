@@ -25,6 +25,11 @@ def shaped(groups: Sequence[EpisodeGroup], columns: Columns, terms: Mapping[str,
     paid = {name: term(groups, columns) for name, term in terms.items()}
     if taken := paid.keys() & columns.terms_E.keys():
         raise ValueError(f"shaping: the environment pays a term '{min(taken)}' already; give yours another name")
+    for name, value in paid.items():
+        if np.shape(value) != columns.final_E.shape or not np.isfinite(np.asarray(value, np.float64)[columns.valid_E]).all():
+            raise ValueError(
+                f"shaping '{name}' gave {value!r}: give one finite number for each of {len(columns.final_E)} episodes"
+            )
     return replace(columns, final_E=columns.final_E + sum(paid.values()), terms_E={**columns.terms_E, **paid})
 
 

@@ -28,7 +28,7 @@ from sojourn.learner.batch import Part, TreeBatch, build, cut
 from sojourn.learner.fused import fused_states, kernels_for
 from sojourn.learner.head import legal_log_probabilities, log_probabilities, squares
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
-from sojourn.objectives import Denominators, LossInputs, Objective
+from sojourn.objectives import Denominators, LossInputs, Mix, Objective, imitates
 from sojourn.objectives.batch_rules import BatchRule
 from sojourn.phases import phase
 
@@ -195,6 +195,9 @@ class Learner:
         sequence = torch.from_numpy(columns.row_T if compares == "actions" else episode_T)
         prompt = torch.from_numpy(columns.group_E[episode_T])
         trained = torch.from_numpy(trained_T)
+        forced = None if columns.forced_S is None else torch.from_numpy(columns.forced_S[columns.row_T])
+        some = forced is not None and bool(forced[trained].any())
+        said = trained & ~forced if forced is not None else trained
         whole = LossInputs(
             logp=behaviour,
             old_logp=behaviour if start is None else torch.from_numpy(start).float(),
@@ -207,25 +210,33 @@ class Learner:
             pairs=None if pairs is None else torch.from_numpy(pairs),
             ref_logp=None if columns.ref_logp_T is None else torch.from_numpy(columns.ref_logp_T).float(),
             entropy=None if columns.entropy_T is None else torch.from_numpy(columns.entropy_T).float(),
+            forced=forced if some else None,
+            sampled_counts=Denominators.count(sequence[said], prompt[said]) if some else None,
         )
-        if not isinstance(objective, BatchRule) or not trained.any():
+        ruled_T = trained if imitates(objective) and not isinstance(objective, Mix) else said
+        if not isinstance(objective, BatchRule) or not ruled_T.any():
             return whole
-        ruled = objective.prepare(whole.take(trained))
+        ruled = objective.prepare(whole.take(ruled_T))
         spread = {}
         for name in ("weight", "marked"):
             if (value := getattr(ruled, name)) is not None:
                 spread[name] = torch.zeros(len(behaviour), dtype=value.dtype)
-                spread[name][trained] = value
+                spread[name][ruled_T] = value
         return replace(whole, prepared=True, level=ruled.level, **spread)
 
-    def divergence(self, groups: Sequence[EpisodeGroup], columns: Columns) -> float:
-        """How far the policy that sampled is from the reference: k3 in nats a token, over the first episode of each group.
-        [Schulman 2020]"""
-        sampled_T = columns.logp_T
-        assert sampled_T is not None, "the engine reports log-probabilities"
+    def divergence(self, groups: Sequence[EpisodeGroup], columns: Columns, *, stale: bool = False) -> float:
+        """How far this policy is from the reference: k3 in nats a token, over the first episode of each group.  [Schulman 2020]
+
+        stale: other weights sampled.  Then, and for text that nobody sampled, the tokens are scored; else the engine's log-probabilities
+        are the policy's.
+        """
+        assert columns.logp_T is not None, "the engine reports log-probabilities"
         first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups]) & columns.valid_E
-        chosen_T = (columns.trained_S & first_E[columns.episode_S])[columns.row_T]
-        log = (self.reference_logp(groups, columns, chosen_T) - sampled_T)[chosen_T]
+        chosen_S = columns.trained_S & first_E[columns.episode_S]
+        chosen_T = chosen_S[columns.row_T]
+        score = stale or (columns.forced_S is not None and columns.forced_S[chosen_S].any())
+        policy_T = self.scored(groups, columns, chosen_T)[0] if score else columns.logp_T
+        log = (self.reference_logp(groups, columns, chosen_T) - policy_T)[chosen_T]
         return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
 
     def reference_logp(

@@ -5,7 +5,7 @@ from sojourn.objectives.batch_rules import BatchRule, ClipCov, KlCov, TopEntropy
 from sojourn.objectives.controllers import EntropyTarget, KlTarget, Reference
 from sojourn.objectives.correction import Correction, Importance, NegativeSequenceMask, SecondMoment
 from sojourn.objectives.critic import CriticInputs, ValueLoss
-from sojourn.objectives.inputs import Denominators, LossInputs, Metrics, Objective
+from sojourn.objectives.inputs import Denominators, LossInputs, Metrics, Objective, imitates
 from sojourn.objectives.kl import Kl
 from sojourn.objectives.kto import Kto
 from sojourn.objectives.policy_gradient import PolicyGradient
@@ -20,5 +20,5 @@ __all__ = [
     "AdvantageWeighted", "Aggregation", "BatchRule", "Cispo", "Clip", "ClipCov", "Correction", "CriticInputs", "Denominators",
     "Dpo", "Dppo", "EntropyTarget", "GeometricMean", "Importance", "Ipo", "Kimi", "Kl", "KlCov", "KlTarget", "Kto", "LossInputs", "Metrics", "Mix",
     "NegativeSequenceMask", "Objective", "Orpo", "PolicyGradient", "Reference", "Sapo", "SecondMoment", "SimPo", "Supervised",
-    "TopEntropy", "Topr", "TrustRegion", "Unclipped", "ValueLoss", "Vespo", "proximal_logp",
+    "TopEntropy", "Topr", "TrustRegion", "Unclipped", "ValueLoss", "Vespo", "imitates", "proximal_logp",
 ]  # fmt: skip

@@ -82,6 +82,10 @@ class LossInputs:
     """Preference pairs, shape (P, 2): ids in `sequence` of the chosen and of the rejected."""
     level: Tensor | None = None
     """A number that a batch-level rule estimated (KTO's z0), shape ()."""
+    forced: Tensor | None = None
+    """Tokens that nobody sampled (a demonstration), bool; None if there are none."""
+    sampled_counts: Denominators | None = None
+    """Global counts of the tokens that were sampled, where some are forced."""
     prepared: bool = False
     """Whether the batch-level rules have seen the whole batch; if not, an objective takes this micro-batch for the whole."""
 
@@ -94,6 +98,12 @@ class LossInputs:
             taken["pairs"] = self.pairs[torch.isin(self.pairs, self.sequence[chosen]).all(dim=1)]
         return replace(self, **taken)
 
+    def sampled(self) -> LossInputs:
+        """Without forced tokens: what a part sees that needs a probability of sampling."""
+        if self.forced is None or self.sampled_counts is None:
+            return self
+        return replace(self.take(~self.forced), counts=self.sampled_counts, forced=None, sampled_counts=None)
+
     def weighted(self, factor: Tensor) -> LossInputs:
         """The same with `weight` multiplied by `factor`, detached."""
         return replace(self, weight=factor.detach() if self.weight is None else self.weight * factor.detach())
@@ -102,3 +112,8 @@ class LossInputs:
 Metrics: TypeAlias = dict[str, float]
 Objective: TypeAlias = Callable[[LossInputs], tuple[Tensor, Metrics]]
 """`objective(inputs) -> (loss, metrics)`; both add up over micro-batches."""
+
+
+def imitates(objective: object) -> bool:
+    """Whether an objective says again what was said, whoever said it, so that forced tokens are trained, too."""
+    return bool(getattr(objective, "imitates", False))

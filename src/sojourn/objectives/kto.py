@@ -32,6 +32,7 @@ class Kto:
     """lam_U, weight of a bad sequence."""
 
     reads_old: ClassVar[bool] = True
+    imitates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         within(self, beta=(0, INF), good=(0, INF), bad=(0, INF))

@@ -60,6 +60,8 @@ def _finish(loss_P: Tensor, margin_P: Tensor, inputs: LossInputs) -> tuple[Tenso
 class Dpo:
     """DPO; with `smoothing` cDPO, with `nll` RPO, with `by_length` length-normalised DPO."""
 
+    imitates: ClassVar[bool] = True
+
     beta: float = 0.1
     """Raising it keeps the policy nearer to the reference."""
     smoothing: float = 0.0
@@ -87,6 +89,7 @@ class Dpo:
 class Ipo:
     """A squared distance to a fixed margin: does not overfit where preferences are certain."""
 
+    imitates: ClassVar[bool] = True
     compares: ClassVar[Compares] = "episodes"
 
     beta: float = 0.1
@@ -106,6 +109,7 @@ class Ipo:
 class SimPo:
     """Length-normalised log-probabilities with a margin, and no reference."""
 
+    imitates: ClassVar[bool] = True
     compares: ClassVar[Compares] = "episodes"
 
     beta: float = 2.5
@@ -126,6 +130,7 @@ class SimPo:
 class Orpo:
     """Supervised fine-tuning on the chosen answer plus the odds ratio; one stage, no reference."""
 
+    imitates: ClassVar[bool] = True
     compares: ClassVar[Compares] = "episodes"
 
     lam: float = 0.1

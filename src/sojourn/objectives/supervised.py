@@ -12,7 +12,7 @@ warm-up, rejection-sampling fine-tuning, filtered behaviour cloning and expert i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,12 +20,14 @@ from torch import Tensor
 from sojourn.credit.ranges import INF, weighed, within
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule
-from sojourn.objectives.inputs import LossInputs, Metrics, Objective
+from sojourn.objectives.inputs import LossInputs, Metrics, Objective, imitates
 
 
 @dataclass(frozen=True, kw_only=True)
 class Supervised:
     """Weighted negative log-likelihood of the action tokens."""
+
+    imitates: ClassVar[bool] = True
 
     weight: Literal["plain", "probability", "uncertainty"] = "plain"
     """Which tokens count more."""
@@ -50,6 +52,8 @@ class Supervised:
 class AdvantageWeighted:
     """Cloning that listens to the advantage: better actions are imitated more."""
 
+    imitates: ClassVar[bool] = True
+
     beta: float = 1.0
     """Temperature; towards 0 only the best counts, large is plain cloning."""
     limit: float = 20.0
@@ -73,6 +77,7 @@ def likelihood(factor: Tensor, aggregation: Aggregation, inputs: LossInputs) -> 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
     """loss = sum of weight x loss of each part, on the same tokens: (1 - mu) RL + mu SFT (CHORD), PPO + NLL of successes (VAPO).
+    Forced tokens (demonstrations) are seen by the parts that imitate, and by no other.
 
     Raises ValueError for two parts that look at the whole batch (`PolicyGradient`, `Kto`).
     """
@@ -98,6 +103,11 @@ class Mix:
         return [part for part in parts if isinstance(part, BatchRule)]
 
     @property
+    def imitates(self) -> bool:
+        """Whether a part trains forced tokens."""
+        return any(imitates(part) for part in self.parts)
+
+    @property
     def kl(self) -> object | None:
         """A divergence from the reference that a part reads."""
         return next((kl for part in self.parts if (kl := getattr(part, "kl", None)) is not None), None)
@@ -116,6 +126,6 @@ class Mix:
         total, metrics = torch.zeros((), dtype=inputs.logp.dtype, device=inputs.logp.device), Metrics()
         inputs = inputs if inputs.prepared else self.prepare(inputs)
         for part, weight in zip(self.parts, self.weights, strict=True):
-            loss, part_metrics = part(inputs)
+            loss, part_metrics = part(inputs if imitates(part) else inputs.sampled())
             total, metrics = total + weight * loss, metrics | part_metrics
         return total, metrics | {"loss": float(total.detach())}

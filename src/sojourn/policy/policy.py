@@ -12,24 +12,22 @@ from sojourn.rendering.protocols import ActionProtocol
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who acts.  `trainable` is False for a frozen partner: its tokens are recorded but never trained."""
+    """Who acts.  Which policies are trained, the trainer says (`credit.columns(trained=...)`)."""
 
     name: str
     engine: Engine
     renderer: Renderer
     protocol: ActionProtocol
     sampling: SamplingParams = SamplingParams()
-    trainable: bool = True
 
     async def act(
-        self, context: Context, *, seed: int, anchor: object = None, legal: Sequence[str] = ()
+        self, prompt: Context, *, seed: int, anchor: object = None, legal: Sequence[str] = ()
     ) -> tuple[Context, Action]:
-        """Sample one action after `context`; returns the child context and what was said.
+        """Sample one action after `prompt` (`Context.prompted`); returns the child context and what was said.
 
         legal: if given, the action is one of these texts, and log-probabilities are renormalised over them token by token.
         Raises `ContextFull` if the engine has no room for another token, or for one of the legal actions.
         """
-        prompt = context.prompted()
         tokens = prompt.tokens
         room = self.engine.max_context - len(tokens)
         allowed = tuple(tuple(self.renderer.as_sampled(text)) for text in legal) or self.sampling.allowed
@@ -54,11 +52,12 @@ class Policy:
             policy=self.name,
             version=completion.version,
             turn=prompt.turn,
-            agent=context.agent,
+            agent=prompt.agent,
             message=assistant(text, action.calls),
             anchor=anchor,
             temperature=params.temperature,
             allowed=params.allowed,
             truncated=bool(params.top_k) or params.top_p < 1 or params.min_p > 0,
+            stop="stop" if completion.stop == "stop" else "length" if params.max_tokens < room else "context",
         )
         return prompt.acted(span, assistant(text, action.calls)), action

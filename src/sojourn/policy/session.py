@@ -7,18 +7,17 @@ more (several contexts, a search, two policies) uses the same four calls: `reset
 
 from __future__ import annotations
 
-import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sojourn.core import (
     Action,
     Context,
     Environment,
     Episode,
-    InfrastructureError,
     Message,
     Observation,
     Reward,
@@ -26,18 +25,20 @@ from sojourn.core import (
     StopReason,
     Task,
     ToolSpec,
+    Transition,
     assistant,
     named,
 )
-from sojourn.phases import phase
 from sojourn.policy.policy import Policy
+from sojourn.policy.running import Runner, UserCode
 
 T = TypeVar("T")
 
 
 def stable_hash(*parts: object) -> int:
     """A 63-bit hash that is the same in every process."""
-    digest = blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    pieces = (part if isinstance(part, bytes) else str(part).encode() for part in parts)
+    digest = blake2b(b"\x1f".join(pieces), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
@@ -56,18 +57,30 @@ Program = Callable[["Session"], Awaitable[None]]
 
 
 class Session:
-    """What an agent program holds: the world, the policies, and the episode being recorded."""
+    """What an agent program holds: the world, the policies, and the episode being recorded.
+
+    runner: runs the world's code; one for the episode.
+    """
 
     def __init__(
-        self, episode: Episode, environment: Environment, policies: Mapping[str, Policy], *, seed: int, limits: Limits
+        self,
+        episode: Episode,
+        environment: Environment,
+        policies: Mapping[str, Policy],
+        *,
+        seed: int,
+        limits: Limits,
+        runner: Runner | None = None,
     ) -> None:
         self.episode = episode
         self.environment = environment
         self.policies = policies
         self.seed = seed
         self.limits = limits
-        self._acts = 0
+        self.runner = runner or Runner(UserCode(), f"episode {episode.id}")
+        self._begun = False
         self._steps = 0
+        self._drawn: Counter[int] = Counter()
 
     @property
     def task(self) -> Task:
@@ -80,7 +93,9 @@ class Session:
     async def reset(self, *, seed: int | None = None) -> Observation:
         """Start the world.  All episodes of a group get the same world seed."""
         world_seed = self.task_seed if seed is None else seed
-        return await self._deadline(self.environment.reset(self.task, seed=world_seed), "reset")
+        observation: Observation = await self._ask(self.environment.reset, self.task, seed=world_seed)
+        self._begun = True
+        return observation
 
     @property
     def task_seed(self) -> int:
@@ -89,7 +104,7 @@ class Session:
 
     async def close(self) -> None:
         """Let the world give back what it holds; the caller of the program does it."""
-        await self._deadline(self.environment.close(), "close")
+        await self._ask(self.environment.close)
 
     def open(
         self,
@@ -112,12 +127,18 @@ class Session:
 
     async def act(self, context: Context, *, policy: str = "actor", legal: Sequence[str] = ()) -> tuple[Context, Action]:
         """Let a policy speak; with `legal`, one of these texts and nothing else.  Acting twice from one context makes siblings."""
-        seed = stable_hash(self.seed, self._acts)
-        self._acts += 1
+        prompt = context.prompted()
         anchor = self.environment.state_key() if isinstance(self.environment, StateKey) else None
-        child, action = await self.policies[policy].act(context, seed=seed, anchor=anchor, legal=legal)
+        child, action = await self.policies[policy].act(prompt, seed=self._draw(prompt, policy), anchor=anchor, legal=legal)
         self.episode.actions.append(child.span)
         return child, action
+
+    def _draw(self, prompt: Context, purpose: str) -> int:
+        """The seed of a sample: a function of what is sampled from and how often that was done before, so that the order in which
+        concurrent branches arrive does not matter."""
+        state = stable_hash(self.seed, purpose, prompt.agent, prompt.tokens.tobytes())
+        self._drawn[state] += 1
+        return stable_hash(state, self._drawn[state])
 
     def say(self, context: Context, action: Action, *, policy: str = "actor") -> Context:
         """Put `action` into a policy's mouth: a demonstration.  It counts as an action of the episode, without log-probabilities."""
@@ -129,38 +150,49 @@ class Session:
 
     async def step(self, context: Context, action: Action) -> Observation:
         """Give the action that ended `context` to the world; the reward lands on it."""
-        transition = await self._deadline(self.environment.step(action), "step")
+        transition = await self._ask(self.environment.step, action)
+        self._note(transition)
         self.reward(context, transition.reward)
-        self.episode.failures.extend(transition.failures)
-        self.episode.info.update(transition.info)
         self._steps += 1
         if transition.terminated:
             self.stop(StopReason.TERMINATED)
         elif transition.truncated:
             self.stop(StopReason.TRUNCATED)
         elif self._steps >= self.limits.max_turns:
-            self.stop(StopReason.TURN_LIMIT)
+            await self.cut(StopReason.TURN_LIMIT, context)
         return transition.observation
 
     def reward(self, context: Context, reward: float | Reward) -> None:
-        """Pay `reward` to the action that ended `context`."""
-        terms = context.tree[context.span].reward
-        for name, value in named(reward).items():
-            terms[name] = terms.get(name, 0.0) + value
+        """Pay `reward` to the action that ended `context`.  Raises `ValueError` for what is no finite number."""
+        self._pay(context.tree[context.span].reward, reward)
 
     def stop(self, reason: StopReason) -> None:
         """End the episode."""
         self.episode.stop = reason
 
-    async def _deadline(self, work: Awaitable[T], what: str) -> T:
+    async def cut(self, reason: StopReason, context: Context | None = None) -> None:
+        """End the episode where it is, at a limit that is not the world's.  The world scores what stands; that is paid to the action that
+        ended `context`, else to the last one."""
+        self.stop(reason)
+        if not self._begun:
+            return
+        transition = await self._ask(self.environment.truncate)
+        self._note(transition)
+        spans = self.episode.actions[-1:] if context is None else [context.span]
+        self._pay(self.episode.tree[spans[0]].reward if spans else self.episode.reward, transition.reward)
+
+    def _note(self, transition: Transition) -> None:
+        self.episode.failures.extend(transition.failures)
+        self.episode.info.update(transition.info)
+
+    def _pay(self, terms: dict[str, float], reward: float | Reward) -> None:
         try:
-            async with asyncio.timeout(self.limits.step_seconds) as deadline:
-                with phase("tools"):
-                    return await work
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            raise InfrastructureError(
-                f"episode {self.episode.id}: environment {type(self.environment).__name__}.{what} gave no answer in "
-                f"{self.limits.step_seconds:g} s (raise limits.step_seconds)"
-            ) from error
+            paid = named(reward)
+        except ValueError as error:
+            raise ValueError(f"episode {self.episode.id}: {error}") from None
+        for name, value in paid.items():
+            terms[name] = terms.get(name, 0.0) + value
+
+    async def _ask(self, method: Callable[..., Awaitable[T]], *arguments: Any, **named: Any) -> T:
+        answer: T = await self.runner.call(method, *arguments, seconds=self.limits.step_seconds, **named)
+        return answer

@@ -11,7 +11,7 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
-from sojourn.core import Action, Context, ContextFull, Episode, Message, Observation, Restorable
+from sojourn.core import Action, Context, ContextFull, Episode, Message, Observation, Restorable, StopReason
 from sojourn.policy.session import Program, Session, stable_hash
 
 
@@ -27,23 +27,24 @@ class ValuedSession(Session):
         self._program, self._rollouts = program, rollouts
 
     async def act(self, context: Context, *, policy: str = "actor", legal: Sequence[str] = ()) -> tuple[Context, Action]:
-        value = mean([await self._continued(context, number) for number in range(self._rollouts)])
+        seed = self._draw(context, f"value of {policy}")
+        value = mean([await self._continued(context, stable_hash(seed, number)) for number in range(self._rollouts)])
         child, action = await super().act(context, policy=policy, legal=legal)
         child.tree[child.span].value = value
         return child, action
 
-    async def _continued(self, context: Context, number: int) -> float:
+    async def _continued(self, context: Context, seed: int) -> float:
         """The return of one continuation; a full context ends it."""
         world = self.environment
         assert isinstance(world, Restorable), "the trainer has checked"
         snapshot = world.snapshot()
-        episode = Episode(f"{self.episode.id}/{self._acts}.{number}", self.task, self.episode.tree)
+        episode = Episode(f"{self.episode.id}/value {len(self.episode.actions)}", self.task, self.episode.tree)
         limits = replace(self.limits, max_turns=self.limits.max_turns - self._steps)
-        seed = stable_hash(self.seed, "value", self._acts, number)
+        continuation = _Continuation(episode, world, self.policies, seed=seed, limits=limits, runner=self.runner, start=context)
         try:
-            await self._program(_Continuation(episode, world, self.policies, seed=seed, limits=limits, start=context))
+            await self._program(continuation)
         except ContextFull:
-            pass
+            await continuation.cut(StopReason.TOKEN_LIMIT)
         finally:
             world.restore(snapshot)
         return episode.total
@@ -57,6 +58,7 @@ class _Continuation(Session):
         self._start: Context | None = start
 
     async def reset(self, *, seed: int | None = None) -> Observation:
+        self._begun = True
         return Observation()
 
     def open(self, start: Observation | Sequence[Message], **how: Any) -> Context:

@@ -62,6 +62,12 @@ class TrainConfig:
     """Of sampling in training and sampled evaluation."""
     concurrency: int = 64
     """Episodes in flight."""
+    step_seconds: float = 120.0
+    """Deadline of one reset or step of the world; past it the infrastructure is at fault, not the policy."""
+    retries: int = 1
+    """Times that an episode which the infrastructure broke is played again.  Raise it where browsers and servers fail often."""
+    max_errors: int = 0
+    """Episodes that may fail through errors of your own code (reward, environment, tool, program) before the run stops."""
     algorithm: str = ""
     """A published algorithm in place of the recipe's credit and objective: a name that `sojourn explain` lists."""
     teacher: str = ""
@@ -93,7 +99,7 @@ class TrainConfig:
         return SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature)
 
     def limits(self) -> Limits:
-        return Limits(max_turns=self.max_turns)
+        return Limits(max_turns=self.max_turns, step_seconds=self.step_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 from sojourn.core import Action, EpisodeGroup, Task
 from sojourn.credit import Columns, Filter, Replay, ZeroSignal, columns, keep, shaped
 from sojourn.learner import Critic, Learner
+from sojourn.objectives import imitates
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.store import to_row
@@ -25,6 +27,18 @@ from sojourn.training.control import Coefficients
 from sojourn.training.metrics import entropy_estimate
 
 ACTOR = "actor"
+
+
+class Learned(NamedTuple):
+    """What a step was learned from, and what came of it."""
+
+    table: Columns
+    """Of all episodes; `valid_E` is True for those that statistics count."""
+    advantage_T: NDArray[np.float64]
+    reason_E: list[str]
+    """Why an episode is not trained; empty where it is."""
+    metrics: dict[str, float]
+    """What the learner and the critic say of it."""
 
 
 class Learning:
@@ -47,13 +61,13 @@ class Learning:
 
     def table(self, groups: Sequence[EpisodeGroup], experiment: Experiment) -> Columns:
         """What credit reads of the groups, with the shaped rewards."""
-        return shaped(groups, columns(groups, trained=(ACTOR,)), experiment.shaping)
+        read = columns(groups, trained=(ACTOR,), imitate=imitates(experiment.objective))
+        return shaped(groups, read, experiment.shaping)
 
     def kept(self, groups: Sequence[EpisodeGroup], experiment: Experiment, filters: Sequence[Filter]) -> int:
         """Groups of which something is trained."""
         table = self.table(groups, experiment)
-        _, trained_E, _ = keep(filters, table)
-        return len(np.unique(table.group_E[trained_E & table.valid_E]))
+        return len(np.unique(table.group_E[keep(filters, table).trained_E]))
 
     def replayed(self, groups: Sequence[EpisodeGroup], experiment: Experiment, step: int) -> list[EpisodeGroup]:
         """Remembered groups in place of those that carry no signal.  [arXiv 2504.08837]"""
@@ -81,8 +95,8 @@ class Learning:
         baseline: NDArray[np.float64] | None,
         *,
         stale: bool,
-    ) -> tuple[Columns, NDArray[np.float64], dict[str, float]]:
-        """What was learned from (columns, advantages), and what the learner says of it.
+    ) -> Learned:
+        """Make the update.
 
         step: steps made before this one.  baseline: the return of each episode's greedy twin, if credit reads one.
         stale: other weights than the learner's sampled some of it.
@@ -91,11 +105,9 @@ class Learning:
         table = self.table(groups, experiment)
         if baseline is not None:  # without one, an episode cannot be judged
             table = replace(table, baseline_E=np.nan_to_num(baseline), valid_E=table.valid_E & ~np.isnan(baseline))
-        counted_E, trained_E, dropped = keep(experiment.filters, table)
-        learned = {f"dropped/{name}": count / len(counted_E) for name, count in dropped.items()}
-        learned |= {f"shaping/{name}": float(table.terms_E[name][table.valid_E].mean()) for name in experiment.shaping}
-        kept_E = table.valid_E & trained_E
-        table = replace(table, valid_E=table.valid_E & counted_E)
+        kept = keep(experiment.filters, table)
+        learned = {f"shaping/{name}": float(table.terms_E[name][table.valid_E].mean()) for name in experiment.shaping}
+        table = replace(table, valid_E=kept.counted_E)
         entropy = entropy_estimate(table)
         if not warming_up:
             experiment = self.coefficients.applied(experiment, entropy)
@@ -108,10 +120,10 @@ class Learning:
         table = algorithm.filled(groups, table, experiment, self.learner, critic, stale=stale, updates=updates_made)
         advantage_T = experiment.credit(table)
         target_T = advantage_T if critic is None else algorithm.targets(experiment.credit, table)
-        kept = replace(table, valid_E=kept_E)
+        trained = replace(table, valid_E=kept.trained_E)
         policy_learns = experiment.critic is None or experiment.critic.policy_learns(step - self.config.warmup_steps)
         updates: list[dict[str, float]] = []
-        for part in self._minibatches(kept, step):
+        for part in self._minibatches(trained, step):
             update: dict[str, float] = {}
             if policy_learns:
                 update |= self.learner.update(groups, part, advantage_T, experiment.objective, fresh=not updates and not stale)
@@ -121,11 +133,11 @@ class Learning:
         for name in dict.fromkeys(name for update in updates for name in update):  # some may have had nothing to train
             learned[name] = float(np.mean([update[name] for update in updates if name in update]))
         if "kl" not in learned and self.learner.reference is not None and not warming_up:
-            learned["kl"] = self.learner.divergence(groups, kept)
+            learned["kl"] = self.learner.divergence(groups, trained, stale=stale)
         self._renew_reference(experiment, step)
         if not warming_up:
-            self.coefficients.observe(kl=learned.get("kl"), entropy=entropy, samples=int(kept.valid_E.sum()))
-        return table, advantage_T, learned
+            self.coefficients.observe(kl=learned.get("kl"), entropy=entropy, samples=int(kept.trained_E.sum()))
+        return Learned(table, advantage_T, kept.reason_E, learned)
 
     def _renew_reference(self, experiment: Experiment, step: int) -> None:
         """A reference that moves follows the policy when its time has come."""
@@ -146,11 +158,11 @@ class Learning:
         text = self.experiment.protocol.format(Action("", answer=str(answer)))
         return np.asarray(self.renderer.as_sampled(text), np.int64)
 
-    def _minibatches(self, kept: Columns, step: int) -> Iterator[Columns]:
+    def _minibatches(self, trained: Columns, step: int) -> Iterator[Columns]:
         """What each optimizer step of the rollout learns from: whole groups, in a new order in every epoch."""
         epochs, minibatches = self.config.epochs, self.config.minibatches
         shuffle = np.random.default_rng(stable_hash(self.config.seed, "minibatches", step))
         for _ in range(epochs):
-            part_G = shuffle.permutation(int(kept.group_E.max()) + 1) % minibatches
+            part_G = shuffle.permutation(int(trained.group_E.max()) + 1) % minibatches
             for number in range(minibatches):
-                yield replace(kept, valid_E=kept.valid_E & (part_G[kept.group_E] == number))
+                yield replace(trained, valid_E=trained.valid_E & (part_G[trained.group_E] == number))

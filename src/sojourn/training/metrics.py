@@ -2,65 +2,94 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sojourn.core import Episode, EpisodeGroup
+from sojourn.core import Episode, EpisodeGroup, Kind
 from sojourn.credit import Columns
 from sojourn.curriculum import Outcome
 
 
 def entropy_estimate(table: Columns) -> float:
-    """Mean surprise of the tokens that statistics count: an estimate of the policy's entropy, in nats."""
-    counted_T = (table.trained_S & table.valid_E[table.episode_S])[table.row_T]
+    """Mean NLL of the sampled tokens that statistics count: an estimate of the policy's entropy, in nats."""
+    counted_S = table.trained_S & table.valid_E[table.episode_S]
+    if table.forced_S is not None:
+        counted_S &= ~table.forced_S
+    counted_T = counted_S[table.row_T]
     assert table.logp_T is not None, "the engine reports log-probabilities"
     return -float(table.logp_T[counted_T].mean()) if counted_T.any() else 0.0
 
 
 def outcome(group: EpisodeGroup) -> Outcome | None:
+    """What the curriculum hears of a group; None if nothing of it is valid.  A group teaches if two of its branches earned differently."""
     if not group.valid:
         return None
-    returns = {episode.total for episode in group.valid}
+    returns = {earned for episode in group.valid for earned in episode.returns}
     return Outcome(group.task, float(np.mean([e.success for e in group.valid])), len(returns) == 1)
 
 
-def statistics(groups: Sequence[EpisodeGroup]) -> dict[str, float]:
-    """Means over the valid episodes of a step, and what became of the others."""
+def statistics(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
+    """Means over the valid episodes of a step; what they earned by term, how they stopped, and what failed."""
     episodes = [episode for group in groups for episode in group.valid]
     everyone = [episode for group in groups for episode in group.episodes]
-    logprobs = [episode.tree[span].logprobs for episode in episodes for span in episode.actions]
-    result = {
+    spread = [np.std([e.total for e in group.valid]) for group in groups if group.valid]
+    result: dict[str, Any] = {
         "episodes": float(len(episodes)),
         "failed": float(len(everyone) - len(episodes)),
         "reward": float(np.mean([e.total for e in episodes])),
+        "reward_std": float(np.mean(spread)),
         "success": float(np.mean([e.success for e in episodes])),
         "turns": float(np.mean([len(e.actions) for e in episodes])),
         "tool_calls": float(np.mean([e.info.get("tool_calls", 0) for e in episodes])),
-        "length": float(np.mean([sampled_tokens(e) for e in episodes])),
-        "action_tokens": float(sum(sampled_tokens(e) for e in everyone)),
+        "length": float(np.mean([e.sampled for e in episodes])),
+        "action_tokens": float(sum(e.sampled for e in everyone)),
+        **_actions(episodes),
     }
-    if sampled := [part for part in logprobs if part is not None]:  # a demonstration has none
-        # the mean surprise of all sampled tokens; the learner's own entropy is of the tokens that it had to score
-        result["entropy"] = -float(np.mean(np.concatenate(sampled)))
+    terms = [episode.rewards for episode in episodes]
+    for name in sorted({name for each in terms for name in each}):
+        result[f"reward/{name}"] = float(np.mean([each.get(name, 0.0) for each in terms]))
+    stops = Counter(episode.stop.value for episode in episodes if episode.stop)
+    result |= {f"stop/{reason}": count / len(episodes) for reason, count in sorted(stops.items())}
     by_level: dict[str, list[Episode]] = defaultdict(list)
     for episode in episodes:
         by_level[episode.task.level].append(episode)
     for level, members in sorted(by_level.items()):
         result[f"success/{level}"] = float(np.mean([e.success for e in members]))
         result[f"share/{level}"] = len(members) / len(episodes)
-    return result
+    return result | failures(everyone)
 
 
-def sampled_tokens(episode: Episode) -> int:
-    return sum(len(episode.tree[span].tokens) for span in episode.actions)
+def _actions(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Of what was sampled: the share of actions that were cut, and the mean NLL, which estimates the entropy; nothing for demonstrations.
+    The learner's own entropy is of the tokens that it had to score."""
+    spans = [episode.tree[span] for episode in episodes for span in episode.actions]
+    sampled = [span for span in spans if span.kind == Kind.ACTION]
+    nll = [-span.logprobs for span in sampled if span.logprobs is not None]
+    if not nll:
+        return {}
+    return {"cut": float(np.mean([span.cut for span in sampled])), "entropy": float(np.mean(np.concatenate(nll)))}
+
+
+def failures(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Failures by class (`failures/model`, ...), and the first message of one that cost an episode its result."""
+    all_failures = [failure for episode in episodes for failure in episode.failures]
+    counts = Counter(failure.kind.value for failure in all_failures)
+    found: dict[str, Any] = {f"failures/{kind}": float(count) for kind, count in sorted(counts.items())}
+    lost = [(e, f) for e in episodes if not e.valid for f in e.failures if f.effect is e.standing]
+    if lost:
+        episode, failure = lost[0]
+        found["failure"] = f"{episode.id}, {failure.where}: {failure.message.strip()}"
+    return found
 
 
 def advantages_by_group(
     groups: Sequence[EpisodeGroup], table: Columns, advantage_T: NDArray[np.float64]
 ) -> list[dict[int, NDArray[np.float32]]]:
+    """For each group the advantages of its action spans."""
     group_of_row = [index for index, group in enumerate(groups) for episode in group.episodes for _ in episode.actions]
     result: list[dict[int, NDArray[np.float32]]] = [{} for _ in groups]
     for row, group in enumerate(group_of_row):

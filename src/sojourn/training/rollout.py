@@ -1,6 +1,7 @@
 """Rollouts: groups of episodes, all at once, each an agent program in its own environment.
 
-Failures are classed here: a full context is the policy's, anything that breaks is the infrastructure's and never a reward.
+Failures are classed here.  A full context is the policy's; what broke beneath is the infrastructure's, never a reward, and may be tried
+again; an error of the user's own code stops the run, because its author must hear of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sojourn.core import (
     ContextFull,
@@ -19,11 +20,16 @@ from sojourn.core import (
     Failure,
     FailureKind,
     InfrastructureError,
+    Standing,
     StopReason,
     Task,
     TrajectoryTree,
+    UserCodeError,
+    broke_beneath,
+    named,
 )
 from sojourn.policy import Limits, Policy, Program, Session
+from sojourn.policy.running import Runner, UserCode
 from sojourn.policy.session import stable_hash
 from sojourn.policy.values import ValuedSession
 
@@ -43,6 +49,10 @@ class Rollout:
     concurrency: int = 64
     value_rollouts: int = 0
     """Continuations that estimate the value of each state (`policy.values`); 0 for none."""
+    retries: int = 0
+    """Times that an episode which the infrastructure broke is played again."""
+    code: UserCode = field(default_factory=UserCode)
+    """What is known of the user's code, over all rollouts of a run."""
 
     async def groups(
         self, tasks: Sequence[Task], *, size: int, seed: int, start: int = 0, done: Callable[[Episode], None] = lambda _: None
@@ -50,8 +60,9 @@ class Rollout:
         """Play each task `size` times.  `done` hears of every finished episode.  Groups are numbered from `start`; their number is
         part of an episode's id, and with `seed` decides what is sampled.
 
-        Raises `InfrastructureError` if more than half of all episodes failed for lack of infrastructure: then something is wrong
-        for which no statistics should be made; `ValueError` if no context had room for an action.
+        Raises `UserCodeError` if the user's code raised errors of its own, more often than `code.max_errors`; `InfrastructureError` if
+        more than half of all episodes failed for lack of infrastructure: then something is wrong for which no statistics should be
+        made; `ValueError` if no context had room for an action.
         """
         gate = asyncio.Semaphore(self.concurrency)
         groups = [EpisodeGroup(f"{index}:{task.id}", task, TrajectoryTree()) for index, task in enumerate(tasks, start)]
@@ -64,59 +75,117 @@ class Rollout:
                 await self.play(episode, seed=stable_hash(seed, episode.id))
             done(episode)
 
-        async with asyncio.TaskGroup() as running:
-            for episode in episodes:
-                running.create_task(one(episode))
-        broken = [episode for episode in episodes if not episode.valid]
-        if 2 * len(broken) > len(episodes):
-            first = next(f for f in broken[0].failures if f.kind is FailureKind.INFRASTRUCTURE)
+        try:
+            async with asyncio.TaskGroup() as running:
+                for episode in episodes:
+                    running.create_task(one(episode))
+        except ExceptionGroup as errors:
+            raise _first(errors) from None
+        self._refuse(episodes)
+        return groups
+
+    def _refuse(self, episodes: Sequence[Episode]) -> None:
+        """Raise for a rollout that says nothing."""
+        broken = [(e, f) for e in episodes for f in e.failures if f.effect is Standing.NO_RESULT]
+        if 2 * len({id(episode) for episode, _ in broken}) > len(episodes):
+            episode, first = broken[0]
             raise InfrastructureError(
-                f"{len(broken)} of {len(episodes)} episodes failed, first {broken[0].id} in {first.where}:\n{first.message}"
+                f"{sum(not e.valid for e in episodes)} of {len(episodes)} episodes failed, first {episode.id} in {first.where}:\n{first.message}"
             )
         if episodes and all(e.stop is StopReason.TOKEN_LIMIT and not e.actions for e in episodes):
             raise ValueError(
                 f"none of {len(episodes)} episodes had room for an action, first {episodes[0].id}: {episodes[0].failures[0].message} "
                 "(raise max_context, or give shorter tasks)"
             )
-        return groups
 
     async def play(self, episode: Episode, *, seed: int) -> None:
-        """Run the agent program for one episode and class what goes wrong."""
+        """Run the agent program for one episode and class what goes wrong.  Raises `UserCodeError`, see `groups`."""
         started = time.monotonic()
-        await _classed(episode, self._run(episode, seed))
+        await self._run(episode, seed)
+        while not episode.valid and episode.attempts <= self.retries and not _of(episode, FailureKind.CODE):
+            episode.actions, episode.reward, episode.info, episode.failures, episode.stop = [], {}, {}, [], None
+            episode.attempts += 1
+            await self._run(episode, seed)
         on_path = {span for action in episode.actions for span in episode.tree.path(action)[:-1]}
         episode.leaves = [action for action in episode.actions if action not in on_path]
         episode.seconds = time.monotonic() - started
+        if bugs := _of(episode, FailureKind.CODE):
+            self.code.errors += 1
+            if self.code.errors > self.code.max_errors:
+                raise UserCodeError(
+                    f"episode {episode.id}, task '{episode.task.id}': {bugs[0].where} raised an error of its own:\n{bugs[0].message}"
+                    "(correct it; or let a run go on in spite of so many such episodes with max_errors)"
+                )
 
     async def _run(self, episode: Episode, seed: int) -> None:
-        parts = episode, self.environment(), self.policies
-        session = Session(*parts, seed=seed, limits=self.limits)
-        if self.value_rollouts:
-            session = ValuedSession(*parts, seed=seed, limits=self.limits, program=self.program, rollouts=self.value_rollouts)
+        runner = Runner(self.code, f"episode {episode.id}")
+        session: Session | None = None
+
+        async def play() -> None:
+            nonlocal session
+            world = await runner.call(self.environment, seconds=self.limits.step_seconds)
+            session = self._session(episode, world, seed, runner)
+            try:
+                await self.program(session)
+            except Exception as error:
+                full = _first(error)  # of several, if branches ran concurrently
+                if not isinstance(full, ContextFull):
+                    raise
+                episode.failures.append(Failure(FailureKind.BUDGET, "policy", str(full)))
+                await session.cut(StopReason.TOKEN_LIMIT)
+            if episode.stop is None:
+                await session.cut(StopReason.RETURNED)
+            named(episode.reward)
+
         try:
-            await _classed(episode, self.program(session))
+            await _classed(episode, play())
         finally:
-            await _classed(episode, session.close())
+            if session is not None:
+                await _classed(episode, session.close(), closing=True)
+            runner.close()
+
+    def _session(self, episode: Episode, world: Environment, seed: int, runner: Runner) -> Session:
+        parts = episode, world, self.policies
+        if not self.value_rollouts:
+            return Session(*parts, seed=seed, limits=self.limits, runner=runner)
+        return ValuedSession(
+            *parts, seed=seed, limits=self.limits, runner=runner, program=self.program, rollouts=self.value_rollouts
+        )
 
 
-async def _classed(episode: Episode, work: Awaitable[None]) -> None:
-    """Wait for `work`; what goes wrong becomes a failure of the episode."""
+async def _classed(episode: Episode, work: Awaitable[None], *, closing: bool = False) -> None:
+    """Wait for `work`; what goes wrong becomes a failure of the episode.  An episode that has ended stands even if its world does not
+    close."""
     try:
         await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # the run is being stopped
+            raise
+        _fail(episode, FailureKind.INFRASTRUCTURE, "a wait in a tool or an environment was cancelled", closing)
     except Exception as raised:
-        error = _cause(raised)
-        kind, where, said = FailureKind.INFRASTRUCTURE, "environment or engine", str(error)
-        if isinstance(error, ContextFull):
-            kind, where = FailureKind.BUDGET, "policy"
-        elif not isinstance(error, InfrastructureError):
-            where, said = "environment or agent program", "".join(traceback.format_exception(error, limit=-4))
-        episode.failures.append(Failure(kind, where, said))
-        episode.stop = StopReason.TOKEN_LIMIT if kind is FailureKind.BUDGET else StopReason.FAILED
+        error = _first(raised)
+        beneath = closing or broke_beneath(error)
+        known = isinstance(error, InfrastructureError)
+        text = str(error) if known else "".join(traceback.format_exception(error, limit=-4))
+        _fail(episode, FailureKind.INFRASTRUCTURE if beneath else FailureKind.CODE, text, closing)
 
 
-def _cause(error: Exception) -> Exception:
-    """Of the errors of concurrent branches (an exception group) one that is no full context, if there is one."""
+def _fail(episode: Episode, kind: FailureKind, text: str, closing: bool) -> None:
+    stands = closing and episode.stop is not None and episode.valid
+    where = "closing the environment" if closing else "environment, engine or agent program"
+    episode.failures.append(Failure(kind, where, text, Standing.DEGRADED if closing else None))
+    if not stands:
+        episode.stop = StopReason.FAILED
+
+
+def _of(episode: Episode, kind: FailureKind) -> list[Failure]:
+    return [failure for failure in episode.failures if failure.kind is kind and failure.effect is Standing.NO_RESULT]
+
+
+def _first(error: Exception) -> Exception:
+    """Of the errors of concurrent branches (an exception group) the one that matters most: a bug, then what broke beneath."""
     if not isinstance(error, ExceptionGroup):
         return error
-    worse = error.split(ContextFull)[1]
-    return _cause((worse or error).exceptions[0])
+    flat = [_first(each) for each in error.exceptions]
+    return min(flat, key=lambda each: (isinstance(each, ContextFull), broke_beneath(each)))

@@ -6,7 +6,7 @@ Everything that a run is lies in the run folder; a run that was killed goes on f
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -18,7 +18,6 @@ from sojourn.core import Episode, EpisodeGroup
 from sojourn.phases import breakdown, recording, trace
 from sojourn.store import RunFolder, to_row, write_episodes, write_json
 from sojourn.training import checkpoint
-from sojourn.training.metrics import sampled_tokens
 from sojourn.training.trainer import Trainer
 from sojourn.viewer.progress import Progress
 
@@ -43,11 +42,8 @@ class Run:
         path = checkpoint.latest(self.folder.path / "checkpoints")
         if path is not None:
             state = checkpoint.load(path, self.trainer.learning.learner, self.trainer.others())
-            self.trainer.step, self._before = state["step"], state["seconds"]
-            self.trainer.engine.update(self.trainer.step)
-            self.trainer.experiment.curriculum.load_state(state["curriculum"])
-            self.trainer.learning.coefficients.now = state["coefficients"]
-            self.trainer.learning.replay.load_state(state["replay"])
+            self.trainer.load_state(state)
+            self._before = state["seconds"]
             self.progress.log(f"resuming {self.folder.path} after step {self.trainer.step} (from {path.name})")
         elif self.folder.starts():
             self.progress.log(
@@ -59,12 +55,7 @@ class Run:
 
     def save(self) -> None:
         trainer = self.trainer
-        state = {
-            "curriculum": trainer.experiment.curriculum.state(),
-            "coefficients": trainer.learning.coefficients.now,
-            "replay": trainer.learning.replay.state(),
-            "seconds": self.seconds,
-        }
+        state = {**trainer.state(), "seconds": self.seconds}
         checkpoint.save(self.folder.path / "checkpoints", trainer.step, trainer.learning.learner, state, trainer.others())
 
     async def go(self) -> dict[str, Any]:
@@ -89,7 +80,7 @@ class Run:
             recording() if config.profile else nullcontext() as events,
             self.progress.phase("sample and train", total=config.groups * config.group_size) as phase,
         ):
-            groups, metrics = await self.trainer.train_step(lambda e: phase.advance(1, sampled_tokens(e)))
+            groups, metrics = await self.trainer.train_step(lambda e: phase.advance(1, e.sampled))
         if events is not None:
             write_json(self.folder.path / "traces" / f"step-{self.trainer.step:06}.json", trace(events))
             del metrics["seconds/sample"], metrics["seconds/train"]
@@ -107,9 +98,7 @@ class Run:
         levels = self.trainer.experiment.tasks.levels
         for mode in ("sampled", "greedy") if self.trainer.config.eval_greedy else ("sampled",):
             with self.progress.phase(f"evaluate {when}", total=count * len(levels)) as phase:
-                groups = await self.trainer.evaluate(
-                    count, greedy=mode == "greedy", done=lambda e: phase.advance(1, sampled_tokens(e))
-                )
+                groups = await self.trainer.evaluate(count, greedy=mode == "greedy", done=lambda e: phase.advance(1, e.sampled))
             self._keep(f"eval-{when}-{mode}", groups)
             by_level: dict[str, list[Episode]] = defaultdict(list)
             for group in groups:
@@ -124,8 +113,25 @@ class Run:
         for when in ("before", "after"):
             rows = [r for r in self.folder.evals() if r["eval"] == when and r["mode"] == "sampled"]
             summary[f"success_{when}"] = {row["level"]: row["success"] for row in rows}
+        summary |= self._ledger()
         self.folder.write_summary(summary)
         return summary
+
+    def _ledger(self) -> dict[str, Any]:
+        """What became of the episodes, with the first failure, and a word of advice where nothing could be learned."""
+        found: dict[str, Any] = {"ledger": str(self.trainer.ledger)}
+        rows = self.folder.metrics()
+        failures: Counter[str] = Counter()
+        for row in rows:
+            failures.update({key: int(value) for key, value in row.items() if key.startswith("failures/")})
+        if failures:
+            found["failures"] = {key.removeprefix("failures/"): count for key, count in failures.items()}
+        if first := next((row["failure"] for row in rows if row.get("failure")), None):
+            found["first_failure"] = first
+        if advice := self.trainer.advice():
+            found["advice"] = advice
+            self.progress.log(advice)
+        return found
 
     def _evaluated(self, when: str) -> bool:
         return any(row["eval"] == when for row in self.folder.evals())

@@ -6,7 +6,7 @@ It joins the rooms and knows no algorithm: the curriculum gives tasks, episodes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup, Restorable
-from sojourn.credit import Columns
 from sojourn.engine.local import LocalEngine
 from sojourn.objectives import Supervised
 from sojourn.policy import Policy
+from sojourn.policy.running import UserCode
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import algorithm, checkpoint, setup
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.learning import ACTOR, Learning
+from sojourn.training.learning import ACTOR, Learned, Learning
+from sojourn.training.ledger import Ledger
 from sojourn.training.metrics import advantages_by_group, outcome, statistics
 from sojourn.training.rollout import Rollout
 from sojourn.training.stored import Stored
@@ -49,8 +50,11 @@ class Trainer:
         self.engine = LocalEngine(self.model, self.tokenizer, max_batch=config.concurrency, max_context=config.max_context)
         self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
         self.learning = Learning(config, experiment, self.model, self.renderer, reference)
+        self.ledger = Ledger()
+        self.signals = 0
+        self.code = UserCode(max_errors=config.max_errors)
         self.step = 0
-        self._last: tuple[Columns, NDArray[np.float64]]
+        self._last: Learned
 
     def rollout(self, **sampling: Any) -> Rollout:
         """How this run plays episodes; `sampling` overrides sampling parameters."""
@@ -62,6 +66,8 @@ class Trainer:
             {ACTOR: policy},
             self.config.limits(),
             self.config.concurrency,
+            retries=self.config.retries,
+            code=self.code,
         )
 
     @property
@@ -83,20 +89,24 @@ class Trainer:
         baseline = await self._greedy(learned_from) if algorithm.reads_greedy(experiment.credit) else None
         after_sampling = time.monotonic()
         stale = bool(self.stored or replayed)
-        table, advantage_T, learned = learning.learn(learned_from, experiment, self.step, baseline, stale=stale)
+        self._last = learned = learning.learn(learned_from, experiment, self.step, baseline, stale=stale)
         if self.config.replay and not self.warming_up:
-            learned["replayed"] = float(len(replayed))
-            learning.remember(groups, table, advantage_T, self.step)
+            learned.metrics["replayed"] = float(len(replayed))
+            learning.remember(groups, learned.table, learned.advantage_T, self.step)
+        episodes = [episode for group in groups for episode in group.episodes]
+        entered = self.ledger.enter(episodes, learned.reason_E[: len(episodes)])
         self.step += 1
         self.engine.update(self.step)
         outcomes = [known for group in groups if (known := outcome(group)) is not None]
         if experiment is self.experiment and not self.stored:  # what others solve says nothing about the policy
             experiment.curriculum.observe(outcomes)
+            self.signals += sum(not each.zero_signal for each in outcomes)
         finished = time.monotonic()
         metrics: dict[str, Any] = {
-            **learned,
+            **learned.metrics,
             "step": self.step,
             **statistics(groups),
+            **entered.counts(),
             "zero_signal": float(np.mean([o.zero_signal for o in outcomes])),
             "lr": learning.learner.optimizer.learning_rate,
             "seconds/sample": after_sampling - began,
@@ -104,7 +114,6 @@ class Trainer:
             "tokens_per_second": (self.engine.sampled_tokens - sampled) / (after_sampling - began),
             "curriculum": experiment.curriculum.describe(),
         }
-        self._last = table, advantage_T
         return groups, metrics
 
     async def _sample(self, rollout: Rollout, experiment: Experiment, done: Callable[[Episode], None]) -> list[EpisodeGroup]:
@@ -136,6 +145,37 @@ class Trainer:
         rollout = self.rollout(temperature=0.0) if greedy else self.rollout()
         return await rollout.groups(tasks, size=1, seed=stable_hash(self.config.seed, "test"), done=done)
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside tensors, fit for JSON."""
+        return {
+            "curriculum": self.experiment.curriculum.state(),
+            "coefficients": self.learning.coefficients.now,
+            "replay": self.learning.replay.state(),
+            "ledger": self.ledger.state(),
+            "signals": self.signals,
+            "errors": self.code.errors,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` with its `step`; weights are loaded apart."""
+        self.step = state["step"]
+        self.engine.update(self.step)
+        self.experiment.curriculum.load_state(state["curriculum"])
+        self.learning.coefficients.now = state["coefficients"]
+        self.learning.replay.load_state(state["replay"])
+        self.ledger.load_state(state["ledger"])
+        self.signals, self.code.errors = state["signals"], state["errors"]
+
+    def advice(self) -> str | None:
+        """What to try if no group ever carried a signal; None if one did, or if nothing was learned from reward."""
+        if self.signals or self.stored or self.step <= self.config.warmup_steps:
+            return None
+        return (
+            f"In {self.ledger.sampled} episodes no group ever earned two different rewards, so nothing could be learned from them. Try easier "
+            "tasks, a larger group_size, a higher temperature, a reward with partial credit, or warmup_steps with an oracle; and look "
+            "at some episodes (sojourn report) for answers that are cut or never read as an action."
+        )
+
     def others(self) -> dict[str, checkpoint.Stateful]:
         """What a checkpoint holds beside the policy and its optimizer."""
         found: dict[str, checkpoint.Stateful] = {}
@@ -147,5 +187,4 @@ class Trainer:
 
     def advantages(self, groups: Sequence[EpisodeGroup]) -> list[dict[int, NDArray[np.float32]]]:
         """Of the last step's groups: for each group the advantages of its action spans."""
-        table, advantage_T = self._last
-        return advantages_by_group(groups, table, advantage_T)
+        return advantages_by_group(groups, self._last.table, self._last.advantage_T)
