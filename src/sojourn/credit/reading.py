@@ -56,7 +56,10 @@ class _Rows:
         node = tree[span]
         cause = _action_before(tree, node.parent, node.source, row_of)
         terms = _sum_terms(node.reward, caused)
-        assert len(node.tokens), f"group {group}: action span {span} has no tokens"
+        if not len(node.tokens):  # its reward would land on a token of another action
+            raise ValueError(
+                f"group {group}: action span {span} has no tokens, so nothing can carry its reward; record an action of one token or more"
+            )
         anchor = -1 if node.anchor is None else self._code(("anchor", group, node.anchor))
         values = (
             span,

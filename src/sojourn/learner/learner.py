@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from sojourn.core import ROOT, EpisodeGroup, Ints, Kind, Span, TrajectoryTree
 from sojourn.credit import Columns, action_pairs, episode_pairs
+from sojourn.credit.dense import capped_exp
 from sojourn.engine.attention import attach, using
 from sojourn.engine.cache import Shape
 from sojourn.engine.local import windows_of
@@ -226,7 +227,7 @@ class Learner:
         first_E = np.concatenate([np.arange(len(group.episodes)) == 0 for group in groups]) & columns.valid_E
         chosen_T = (columns.trained_S & first_E[columns.episode_S])[columns.row_T]
         log = (self.reference_logp(groups, columns, chosen_T) - sampled_T)[chosen_T]
-        return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
+        return float(np.mean(capped_exp(log) - 1 - log)) if len(log) else 0.0
 
     def reference_logp(
         self, groups: Sequence[EpisodeGroup], columns: Columns, chosen_T: NDArray[np.bool_]
