@@ -126,3 +126,9 @@ def test_an_episode_has_0_of_a_term_that_it_was_not_paid_and_values_are_there_if
     values = columns([valued]).value_S
     assert values is not None
     assert values.tolist() == [0.5, -1.0]
+
+
+def test_an_action_without_tokens_is_refused_with_its_group_and_span() -> None:
+    """An exception that `python -O` keeps: without it the reward would lie on a token of the action before."""
+    with pytest.raises(ValueError, match="group g/0: action span 3 has no tokens"):
+        columns([group([Script([Turn(2), Turn(0, reward=1.0)])])])

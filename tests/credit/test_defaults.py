@@ -46,6 +46,12 @@ SHAPING: dict[str, dict[str, Any]] = {
 
 UNIT = (0.0, 1.0)
 BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
+    "Normaliser": {"epsilon": (0, INF)},
+    "Whiten": {"epsilon": (0, INF)},
+    "MaxRL": {"epsilon": (0, INF)},
+    "PassKBest": {"epsilon": (0, INF)},
+    "GPG": {"scale": (1e-9, INF)},
+    "MTGRPO": {"kappa": (0, INF)},
     "TokenReturns": {"gamma": UNIT},
     "KlInReward": {"coefficient": (0, INF)},
     "TopVariance": {"share": UNIT},

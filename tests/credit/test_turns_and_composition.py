@@ -89,6 +89,29 @@ def test_information_is_what_an_action_added_to_the_right_answer() -> None:
         igpo(replace(c, answer_S=None))
 
 
+def test_igpo_in_its_paper_s_form_pays_probabilities_and_has_one_pool() -> None:
+    """Probabilities of the answer 1/4, 1/2 and 1/2, 1/4: gains 1/4 and -1/4, outcomes 1 and 0 in the same pool, whose mean is 1/4."""
+    c = columns([group([Script([Turn(), Turn()], final=1.0), Script([Turn(), Turn()])])])
+    c = replace(c, answer_S=np.log([0.25, 0.5, 0.5, 0.25]))
+    inner = ProcessRewards(turn_terms=("information",), pooled=True, normaliser=PLAIN)
+    igpo = InformationGain(credit=inner, measure="probability")
+    assert igpo(c) == pytest.approx([0.0 + 0.75, 0.75, -0.5 - 0.25, -0.25])
+    # divided by the deviation of the pool: squares 0, 9/16, 1/4, 1/16 over 3
+    scaled = InformationGain(credit=replace(inner, normaliser=Normaliser(epsilon=0.0)), measure="probability")
+    assert scaled(c) == pytest.approx(np.array([0.75, 0.75, -0.75, -0.25]) / np.sqrt(0.875 / 3))
+    assert "mean(r | r and R_outcome in the group)" in inner.formula and "I_s = p(answer" in igpo.formula
+    with pytest.raises(ValueError, match="use bucket='group'"):
+        ProcessRewards(pooled=True, bucket="turn")
+
+
+def test_a_pool_leaves_broken_episodes_out() -> None:
+    scripts = [Script([Turn(), Turn()], final=1.0), Script([Turn(), Turn()]), Script([Turn(), Turn()], final=9.0, failed=True)]
+    c = columns([group(scripts)])
+    c = replace(c, answer_S=np.log([0.25, 0.5, 0.5, 0.25, 0.1, 0.9]))
+    inner = ProcessRewards(turn_terms=("information",), pooled=True, normaliser=PLAIN)
+    assert InformationGain(credit=inner, measure="probability")(c) == pytest.approx([0.75, 0.75, -0.75, -0.25, 0.0, 0.0])
+
+
 def test_mt_grpo_compares_turn_rewards_at_the_same_turn_of_valid_episodes() -> None:
     scripts = [Script([Turn(1, reward=a), Turn(1, reward=b), Turn(1)]) for a, b in ((1.0, 10.0), (3.0, 20.0))]
     c = columns([group([*scripts, Script([Turn(1, reward=99.0), Turn(1)], failed=True)])])

@@ -163,8 +163,9 @@ def test_a_negative_sequence_that_the_policy_left_is_dropped() -> None:
 
 def test_kl_numbers_of_the_digest() -> None:
     logp, ref = torch.tensor([-1.0], dtype=F64), torch.tensor([-1.5], dtype=F64)
-    values = [estimate(logp, ref, kind).item() for kind in ("k1", "k2", "k3")]  # type: ignore[arg-type]
-    assert values == pytest.approx([0.5, 0.125, 0.106531], abs=1e-6)
+    values = [estimate(logp, ref, kind).item() for kind in ("k1", "k2", "k3", "abs")]  # type: ignore[arg-type]
+    assert values == pytest.approx([0.5, 0.125, 0.106531, 0.5], abs=1e-6)
+    assert estimate(ref, logp, "abs").item() == 0.5
 
 
 @pytest.mark.parametrize(
@@ -325,7 +326,7 @@ def test_what_is_missing_is_named() -> None:
         PolicyGradient(entropy=0.01)(bare)
     with pytest.raises(ValueError, match="k1 has no gradient"):
         Kl(estimator="k1")
-    for low, high in ((2.0, 1.0), (1.5, 2.0), (0.1, 0.5)):
+    for low, high in ((2.0, 1.0), (1.5, 2.0), (0.5, 0.1)):
         with pytest.raises(ValueError, match="the band must hold 1"):
             Importance(low=low, high=high)
 
@@ -355,11 +356,20 @@ def test_only_negative_advantages_are_masked_where_the_policy_has_left() -> None
     assert NegativeSequenceMask()(near).tolist() == [1.0, 1.0, 1.0]
 
 
-def test_bounds_of_importance_hold_1_between_them() -> None:
-    for low, high in ((1.0, 1.0), (1.5, 2.0), (0.0, 0.5)):
+@pytest.mark.parametrize("action", ["truncate", "mask", "both"])
+def test_bounds_of_importance_hold_1_between_them(action: str) -> None:
+    for low, high in ((1.0, 1.0), (1.5, 2.0), (0.0, 0.0)):
         with pytest.raises(ValueError, match="Importance"):
-            Importance(low=low, high=high)
-    Importance(low=0.5, high=1.0)
+            Importance(low=low, high=high, action=action)  # type: ignore[arg-type]
+    Importance(low=0.5, high=1.0, action=action)  # type: ignore[arg-type]
+
+
+def test_a_truncated_weight_may_end_below_1_and_a_mask_may_not() -> None:
+    """Weights 0.3, 0.8, 1.5 and 6, cut to [0.4, 0.7]."""
+    assert Importance(low=0.4, high=0.7)(rho([0.3, 0.8, 1.5, 6.0])).tolist() == pytest.approx([0.4, 0.7, 0.7, 0.7])
+    for action in ("mask", "both"):
+        with pytest.raises(ValueError, match="only the high of action 'truncate' may lie below 1"):
+            Importance(low=0.4, high=0.7, action=action)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,15 @@ def test_cispo_and_the_policy_gradient_with_weights_up_to_one() -> None:
     assert [-x / lp for x, lp in zip(losses(Cispo(), inputs)[0], logp, strict=True)] == pytest.approx([0.3, 0.8, 1.5, 5])
 
 
+def test_cispo_may_cap_its_weights_below_one() -> None:
+    inputs = at([0.3, 0.8, 1.5, 6.0], [1, 1, 1, 1])
+    loss, cut = losses(Cispo(low=0.6, high=-0.5), inputs)
+    assert [-x / lp for x, lp in zip(loss, inputs.logp.tolist(), strict=True)] == pytest.approx([0.4, 0.5, 0.5, 0.5])
+    assert cut == [True] * 4
+    with pytest.raises(ValueError, match="must lie at or above 1 - low"):
+        Cispo(low=0.4, high=-0.5)
+
+
 def test_topr_tapers_bad_tokens_only() -> None:
     inputs = at([0.5, 2.0, 0.5, 2.0], [1, 1, -1, -1])
     loss, cut = losses(Topr(), inputs)

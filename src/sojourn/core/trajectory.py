@@ -128,7 +128,10 @@ class TrajectoryTree:
 
     def add(self, span: Span) -> int:
         """Store a span and return its id."""
-        assert span.parent < len(self.spans), "a parent comes before its children"
+        if not -1 <= span.parent < len(self.spans):
+            raise ValueError(
+                f"span {len(self.spans)}: its parent {span.parent} is not there; a parent is added before its children"
+            )
         self.spans.append(span)
         index = len(self.spans) - 1
         self._children[span.parent].append(index)

@@ -9,19 +9,19 @@ OTB      b_t = sum_i G_it W_it / sum_i W_it,  W_it = cumulated (1 - 2 pi + sum_v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats, Ints
 from sojourn.credit.group import Normaliser, anchor
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.credit.recursion import backward_tokens
 
 CENTRE = Normaliser(deviation="none")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class OPO:
     """Length-weighted mean of the group as the baseline: the one of least variance if gradients of tokens are alike.
 
@@ -41,7 +41,7 @@ class OPO:
 opo = OPO()
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class GivenBaseline:
     """Return minus `columns.baseline_E`: the greedy rollout's return (ReMax), or the reference's mean (AdaptThink)."""
 
@@ -53,7 +53,7 @@ class GivenBaseline:
         return columns.spread_episodes(columns.return_E - columns.baseline_E)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class GPG:
     """Centred returns, scaled up by the share of groups that carry a signal."""
 
@@ -62,6 +62,9 @@ class GPG:
     scale: float = 1.0
     """f, a constant divisor."""
 
+    def __post_init__(self) -> None:
+        within(self, scale=(1e-9, INF))
+
     def __call__(self, columns: Columns) -> Floats:
         centred = CENTRE(columns.return_E, columns.group_E, columns.valid_E)
         spread = _group_sum(columns, np.abs(centred)) > 0
@@ -69,23 +72,31 @@ class GPG:
         return columns.spread_episodes(alpha * centred / self.scale)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class MaxRL:
-    """Centred returns over the mean return: rare successes weigh more.  For returns that are not negative."""
+    """Centred returns over the mean return: rare successes weigh more.  Raises ValueError for a group whose mean return is negative."""
 
     formula: ClassVar[str] = "A = (R - mean(R | group)) / (mean(R | group) + epsilon)"
 
     epsilon: float = 1e-6
     """Added to the mean."""
 
+    def __post_init__(self) -> None:
+        within(self, epsilon=(0, INF))
+
     def __call__(self, columns: Columns) -> Floats:
         centred = CENTRE(columns.return_E, columns.group_E, columns.valid_E)
         valid = columns.valid_E
         mean = _group_sum(columns, valid * columns.return_E) / np.maximum(_group_sum(columns, valid), 1.0)
-        return columns.spread_episodes(centred / (mean + self.epsilon))
+        if (mean[centred != 0] + self.epsilon <= 0).any():
+            raise ValueError(
+                f"MaxRL: a group has the mean return {mean[centred != 0].min():g}, and to divide by it turns good into bad; shift the reward "
+                "so that no episode earns less than 0, or choose dr_grpo"
+            )
+        return columns.spread_episodes(np.divide(centred, mean + self.epsilon, out=np.zeros(len(mean)), where=centred != 0))
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class OptimalTokenBaseline:
     """Return that follows each token, against the group's mean at the same position weighted by expected squared gradient."""
 

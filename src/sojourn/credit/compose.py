@@ -8,7 +8,7 @@ GDPO                   each reward term normalised in the group, weighted sum, t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 import numpy as np
@@ -16,14 +16,14 @@ import numpy as np
 from sojourn.credit.columns import Columns, Credit, Floats
 from sojourn.credit.formula import formula
 from sojourn.credit.group import Normaliser
-from sojourn.credit.ranges import weighed, within
+from sojourn.credit.ranges import checked, weighed, within
 from sojourn.credit.recursion import backward_tokens
 from sojourn.credit.transforms import Transform
 
 ACROSS = Normaliser(mean="batch", deviation="batch")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TokenReturns:
     """Return that follows each token, over all later turns of its path.  No baseline."""
 
@@ -41,7 +41,7 @@ class TokenReturns:
         return np.where(columns.valid_E[columns.episode_S[columns.row_T]], returns, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Sum:
     """Weighted sum of several credits."""
 
@@ -65,7 +65,7 @@ class Sum:
         return total
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Then:
     """A credit followed by transforms of its advantages."""
 
@@ -85,7 +85,7 @@ class Then:
         return advantage
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class GDPO:
     """Each reward term by itself against the group, so that no term drowns another by its scale.
 

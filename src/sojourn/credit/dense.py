@@ -1,19 +1,29 @@
 """Dense rewards from log-probabilities: KL in the reward, and on-policy distillation.
 
-r_t <- r_t - beta k_t,   l = log pi - log pi_ref,   k1 = l,  k2 = l^2 / 2,  k3 = exp(-l) - 1 + l   [arXiv 2203.02155, eq. 2]
+r_t <- r_t - beta k_t,   l = log pi - log pi_ref,   k1 = l,  k2 = l^2 / 2,  k3 = exp(-l) - 1 + l,  abs = |l|   [arXiv 2203.02155, eq. 2]
 A_t = log pi_teacher - log pi                                                    [on-policy distillation, arXiv 2306.13649]
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from sojourn.credit.columns import Columns, Credit, Floats
 from sojourn.credit.formula import formula
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
+
+Estimator: TypeAlias = Literal["k1", "k2", "k3", "abs"]
+
+LIMIT = 40.0
+"""Exponents beyond it count as it: advantages become float32, in which a square of exp(40) still fits."""
+
+
+def capped_exp(log: Floats) -> Floats:
+    """exp(min(log, LIMIT)), any shape."""
+    return np.exp(np.minimum(log, LIMIT))
 
 
 def log_ratio(columns: Columns) -> Floats:
@@ -24,7 +34,7 @@ def log_ratio(columns: Columns) -> Floats:
     return own - columns.ref_logp_T
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class KlInReward:
     """A credit whose rewards are lowered by the divergence from the reference.  The right gradient of a KL penalty."""
 
@@ -32,12 +42,12 @@ class KlInReward:
     """What turns the rewards into advantages."""
     coefficient: float = 0.001
     """beta, per nat; raising it keeps the policy nearer to the reference."""
-    estimator: Literal["k1", "k2", "k3"] = "k1"
-    """k1 is unbiased; k2 and k3 are never negative."""
+    estimator: Estimator = "k1"
+    """k1 is unbiased; k2, k3 and abs are never negative."""
 
     @property
     def formula(self) -> str:
-        divergence = {"k1": "l_t", "k2": "l_t^2 / 2", "k3": "(exp(-l_t) - 1 + l_t)"}[self.estimator]
+        divergence = {"k1": "l_t", "k2": "l_t^2 / 2", "k3": "(exp(-l_t) - 1 + l_t)", "abs": "|l_t|"}[self.estimator]
         return f"r_t <- r_t - beta {divergence},  l_t = log pi - log pi_ref\n{formula(self.credit)}"
 
     def __post_init__(self) -> None:
@@ -49,12 +59,12 @@ class KlInReward:
     def paid(self, columns: Columns) -> Columns:
         """`columns` with the rewards that the credit within reads."""
         log = log_ratio(columns)
-        divergence = {"k1": log, "k2": log**2 / 2, "k3": np.exp(-log) - 1 + log}[self.estimator]
+        divergence = {"k1": log, "k2": log**2 / 2, "k3": capped_exp(-log) - 1 + log, "abs": np.abs(log)}[self.estimator]
         before = 0.0 if columns.penalty_T is None else columns.penalty_T
         return replace(columns, penalty_T=before - self.coefficient * divergence)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Distillation:
     """Advantage of a token: how much likelier the teacher (in `ref_logp_T`) thinks it than the student."""
 

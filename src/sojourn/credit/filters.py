@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 
 Filter: TypeAlias = Callable[[Columns], Bools]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ZeroSignal:
     """Drop groups whose returns are all equal; with refilling this is DAPO's dynamic sampling.  [arXiv 2503.14476, eq. 11]"""
 
@@ -28,7 +28,7 @@ class ZeroSignal:
         return _spread(columns) > 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TopVariance:
     """Keep the share of groups whose returns vary most.  [StarPO-S, arXiv 2504.20073]"""
 
@@ -46,7 +46,7 @@ class TopVariance:
         return np.isin(columns.group_E, chosen)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Band:
     """Keep groups whose share of successes lies in [low, high].  [R-Zero, arXiv 2508.05004]"""
 
@@ -66,7 +66,7 @@ class Band:
         return (rate >= self.low) & (rate <= self.high)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Overlong:
     """Do not train episodes that were cut (at a limit of turns or tokens, or in their last answer): they say more about the limit than
     about the policy.  Their groups still compare with them.  [DAPO, arXiv 2503.14476]"""
@@ -80,7 +80,7 @@ class Overlong:
         return kept
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ResampleOnCorrect:
     """Of each group keep `keep` episodes in the proportion of its failures and successes, but 2 of each if there are: failures drawn at
     random, successes with the fewest flaws.  [GRPO-RoC, rStar2-Agent, arXiv 2508.20722]"""

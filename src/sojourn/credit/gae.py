@@ -9,13 +9,12 @@ action V is 0 if the episode ended, and `columns.after_S` if it was cut.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from sojourn.credit.columns import Columns, Floats
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.credit.recursion import after_actions, backward_actions, backward_tokens
 
 
@@ -50,7 +49,7 @@ def over_tokens(columns: Columns, value_T: Floats, gamma_T: Floats, lam_T: Float
     return np.where(columns.valid_E[columns.episode_S[columns.row_T]], advantage, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Gae:
     """GAE over tokens or turns."""
 
@@ -105,7 +104,7 @@ def value_targets(columns: Columns, *, gamma: float = 1.0, gamma_turn: float | N
     return over_tokens(columns, value, gamma_T, lam) + value
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class BiLevelGae:
     """Turns first, then the tokens of each turn.  [RAGEN, arXiv 2504.20073]
 

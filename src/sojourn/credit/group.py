@@ -13,17 +13,17 @@ Statistics run over episodes, never over spans or contexts.  Invalid episodes le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats, Ints
+from sojourn.credit.ranges import INF, checked, within
 
 Level = Literal["group", "batch", "none"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Normaliser:
     """Centres and scales values.  Where nothing can be compared (a group of one, no spread) the result is exactly 0."""
 
@@ -34,9 +34,12 @@ class Normaliser:
     leave_one_out: bool = False
     """Leave a value out of its own mean; makes the baseline independent of the sample, raises |A| by n / (n - 1)."""
     unbiased: bool = True
-    """Divide squares by n - 1 instead of n."""
+    """Divide squares by n - 1, as the frameworks do, instead of n."""
     epsilon: float = 1e-6
     """Added to the deviation.  Raising it weakens groups with little spread."""
+
+    def __post_init__(self) -> None:
+        within(self, epsilon=(0, INF))
 
     def __call__(self, value_N: Floats, group_N: Ints, valid_N: Bools | None = None) -> Floats:
         """Normalise `value_N`, shape (N,), within `group_N`; entries that are not valid count nowhere and get 0.
@@ -107,7 +110,7 @@ def _deviation(value: Floats, bucket: Ints, unbiased: bool) -> Floats:
     return np.sqrt(squares / np.maximum(count - unbiased, 1))[bucket]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class GroupRelative:
     """Advantage of each episode against its own group, given to all its tokens.  [DeepSeekMath, sec. 4.1.2]"""
 

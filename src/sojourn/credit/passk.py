@@ -8,17 +8,16 @@ training   with N tries of which n fail, Rbar = 1 - C(n, k) / C(N, k), sigma = s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import comb, sqrt
 from typing import ClassVar
 
 import numpy as np
 
 from sojourn.credit.columns import Columns, Floats
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class PassKBest:
     """Only the best episode of a group is credited, with its lead over the second."""
 
@@ -27,6 +26,9 @@ class PassKBest:
     epsilon: float = 1e-6
     """Added to the deviation."""
 
+    def __post_init__(self) -> None:
+        within(self, epsilon=(0, INF))
+
     def __call__(self, columns: Columns) -> Floats:
         advantage = np.zeros(len(columns.return_E))
         for members in _groups(columns):
@@ -34,11 +36,12 @@ class PassKBest:
                 continue
             order = members[np.argsort(columns.return_E[members])]
             lead = columns.return_E[order[-1]] - columns.return_E[order[-2]]
-            advantage[order[-1]] = lead / (np.std(columns.return_E[members], ddof=1) + self.epsilon)
+            if lead > 0:
+                advantage[order[-1]] = lead / (np.std(columns.return_E[members], ddof=1) + self.epsilon)
         return columns.spread_episodes(advantage)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class PassK:
     """Advantage of an episode in the mean pass@k of all k-subsets of its group; 0 in groups of fewer than k.  Reads `success_E`."""
 

@@ -64,8 +64,10 @@ class _Rows:
         node = tree[span]
         cause = _action_before(tree, node.parent, node.source, row_of)
         terms = _sum_terms(node.reward, caused)
-        if not len(node.tokens):
-            raise ValueError(f"group {group}: action span {span} has no tokens, so nothing of it can be trained: leave it out")
+        if not len(node.tokens):  # its reward would land on a token of another action
+            raise ValueError(
+                f"group {group}: action span {span} has no tokens, so nothing can carry its reward; record an action of one token or more"
+            )
         forced = node.kind != Kind.ACTION
         anchor = -1 if node.anchor is None else self._code(("anchor", group, node.anchor))
         values = (

@@ -15,6 +15,7 @@ import numpy as np
 
 from sojourn.core import EpisodeGroup
 from sojourn.credit.columns import Bools, Columns, Floats, Ints
+from sojourn.credit.ranges import above_zero
 
 Shaping: TypeAlias = Callable[[Sequence[EpisodeGroup], Columns], Floats]
 """What each episode is paid on top at its end, shape (E,); the groups hold the tasks, where a target is asked for."""
@@ -39,6 +40,7 @@ def overlong(length_E: Ints, *, limit: int, buffer: int) -> Floats:
     >>> overlong(np.array([16000, 18432, 20480]), limit=20480, buffer=4096)
     array([ 0. , -0.5, -1. ])
     """
+    above_zero("overlong", buffer=buffer)
     penalty: Floats = np.clip((limit - buffer - length_E) / buffer, -1.0, 0.0)
     return penalty
 
@@ -48,12 +50,14 @@ def length_exact(length_E: Ints, target_E: Ints, correct_E: Bools, *, scale: flo
 
     `scale`: tokens of deviation that cost a reward of 1.
     """
+    above_zero("length_exact", scale=scale)
     reward: Floats = correct_E - np.abs(length_E - target_E) / scale
     return reward
 
 
 def length_max(length_E: Ints, budget_E: Ints, correct_E: Bools, *, scale: float = 500.0) -> Floats:
     """Reward for a right answer within a budget: 0.5 at the budget, 1 and 0 `scale` tokens below and above.  [L1-Max, eq. 2; code]"""
+    above_zero("length_max", scale=scale)
     return (np.clip((budget_E - length_E) / scale, -1.0, 1.0) + 1) / 2 * correct_E
 
 
@@ -83,6 +87,7 @@ def tool_economy(calls_E: Ints, fewest_E: Ints, *, smooth: float = 1.0) -> Float
 
     Multiply it by correctness.  `fewest_E` may be remembered over epochs; -1 (nobody was right) gives 0.
     """
+    above_zero("tool_economy", smooth=smooth)
     m, n = calls_E.astype(np.float64), fewest_E.astype(np.float64)
     none_needed = np.cos(m * np.pi / (2 * m + smooth))
     some = np.where(n > 0, n, 1.0)

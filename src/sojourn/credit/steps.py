@@ -12,14 +12,13 @@ taken in the same state, or its actions sampled after the same action.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from sojourn.credit.columns import Columns, Floats, Ints
 from sojourn.credit.group import GroupRelative, Normaliser
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.credit.recursion import backward_actions
 
 Bucket = Literal["batch", "group", "turn", "state", "siblings"]
@@ -53,7 +52,7 @@ def _number(*keys: Ints) -> Ints:
     return np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class StepRelative:
     """Return that follows each action against the returns in its bucket."""
 
@@ -76,7 +75,7 @@ class StepRelative:
         return columns.spread(self.normaliser(action_returns(columns, self.gamma), buckets(columns, self.bucket), valid))
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class GiGPO:
     """A = A_episode + omega * A_step, the step part among actions taken in the same state.  [arXiv 2505.10978, eq. 8]"""
 

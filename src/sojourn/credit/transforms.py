@@ -6,14 +6,13 @@ Each is called as `transform(columns, advantage_T) -> advantage_T`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats
 from sojourn.credit.group import Normaliser
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 
 Transform: TypeAlias = Callable[[Columns, Floats], Floats]
 
@@ -23,7 +22,7 @@ def counted_tokens(columns: Columns) -> Bools:
     return (columns.trained_S & columns.valid_E[columns.episode_S])[columns.row_T]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Whiten:
     """Mean 0 and deviation 1 over the counted tokens of the batch."""
 
@@ -31,6 +30,9 @@ class Whiten:
     """Subtract the mean."""
     epsilon: float = 1e-8
     """Added to the deviation."""
+
+    def __post_init__(self) -> None:
+        within(self, epsilon=(0, INF))
 
     @property
     def formula(self) -> str:
@@ -44,7 +46,7 @@ class Whiten:
         return self._normaliser(advantage_T, np.zeros(len(advantage_T), np.int64), counted_tokens(columns))
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Bounded:
     """Advantages clipped to +-limit."""
 
@@ -60,7 +62,7 @@ class Bounded:
         return np.clip(advantage_T, -self.limit, self.limit)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class PositiveOnly:
     """Negative advantages become 0."""
 
@@ -70,7 +72,7 @@ class PositiveOnly:
         return np.maximum(advantage_T, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class EntropyBonus:
     """A + min(alpha H, |A| / kappa), H detached: uncertain tokens weigh more, no sign flips.  [arXiv 2506.14758]"""
 

@@ -8,17 +8,17 @@ ARPO       leaf against the group's leaves; a shared action gets the mean ("hard
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats
 from sojourn.credit.group import Normaliser, anchor
+from sojourn.credit.ranges import checked
 from sojourn.credit.steps import action_returns, buckets
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TreeRPO:
     """Each action against its siblings, scaled by the deviation of a coin with their mean.  Returns lie in [0, 1]."""
 
@@ -61,7 +61,7 @@ def counted_leaves(columns: Columns) -> Bools:
     return columns.leaf_S & columns.valid_E[columns.episode_S]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class LeafRelative:
     """Advantage of each leaf among the group's leaves, handed up the tree.  With no forks this is `GroupRelative`."""
 
@@ -81,7 +81,7 @@ class LeafRelative:
         return columns.spread(total if self.shared == "soft" else total / np.maximum(count, 1.0))
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TreePO:
     """Each action's value against the value of every prefix above it, the empty one included, averaged over them."""
 

@@ -7,14 +7,15 @@ turn reward: it is in no statistics of them.  One that was paid 0 is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Credit, Floats
 from sojourn.credit.formula import formula
 from sojourn.credit.group import Normaliser
-from sojourn.credit.ranges import within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.credit.recursion import backward_actions, mean_of_children
 from sojourn.credit.steps import Bucket, buckets
 
@@ -47,7 +48,7 @@ def _term(columns: Columns, name: str) -> Floats:
     return term
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class MTGRPO:
     """A = A_outcome + kappa * A_turn for every action but an episode's last, which gets A_outcome.  [arXiv 2505.11821, eq. 5]
 
@@ -61,6 +62,9 @@ class MTGRPO:
     normaliser: Normaliser = Normaliser()
     """Used for both parts."""
 
+    def __post_init__(self) -> None:
+        within(self, kappa=(0, INF))
+
     @property
     def formula(self) -> str:
         outcome, turn = self.normaliser.formula("R_outcome"), self.normaliser.formula("r", group="turn")
@@ -73,13 +77,14 @@ class MTGRPO:
         return columns.spread(outcome[columns.episode_S] + self.kappa * turn)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ProcessRewards:
     """Each action gets the sum of the normalised rewards that follow it.
 
         A_s = r~_s + gamma * A_{s+1}        [process supervision, DeepSeekMath, arXiv 2402.03300, sec. 4.1.3]
 
-    Turn rewards are normalised among themselves, outcomes among themselves; around it, `InformationGain` makes it IGPO.
+    Turn rewards are normalised among themselves, outcomes among themselves, or all in one pool; around it, `InformationGain` makes it
+    IGPO.
     """
 
     turn_terms: tuple[str, ...] = ()
@@ -88,40 +93,54 @@ class ProcessRewards:
     """Discount for each action."""
     bucket: Bucket = "group"
     """Which turn rewards are comparable."""
+    pooled: bool = False
+    """One mean and one deviation for the turn rewards and the outcomes of a group together.  [IGPO, arXiv 2510.14967]"""
     normaliser: Normaliser = Normaliser()
     """Used for both parts."""
 
     def __post_init__(self) -> None:
         within(self, gamma=(0, 1))
+        if self.pooled and self.bucket != "group":
+            raise ValueError(f"ProcessRewards(pooled=True, bucket='{self.bucket}'): the pool is the group's; use bucket='group'")
 
     @property
     def formula(self) -> str:
-        turn, outcome = self.normaliser.formula("r", group=self.bucket), self.normaliser.formula("R_outcome")
+        pool = "r and R_outcome in the group" if self.pooled else ""
+        turn = self.normaliser.formula("r", group=pool or self.bucket)
+        outcome = self.normaliser.formula("R_outcome", group=pool or "group")
         return f"A_s = x_s + gamma A_{{s+1}},  x_s = {turn}\nx_s <- x_s + {outcome} on an episode's last action"
 
     def __call__(self, columns: Columns) -> Floats:
         turn_S, paid_S, outcome_E = split_rewards(columns, self.turn_terms, last=True)
-        turn = self.normaliser(turn_S, buckets(columns, self.bucket), paid_S & columns.valid_E[columns.episode_S])
-        outcome = self.normaliser(outcome_E, columns.group_E, columns.valid_E)
+        paid_S = paid_S & columns.valid_E[columns.episode_S]
+        if self.pooled:
+            value, pool = np.concatenate([turn_S, outcome_E]), np.concatenate([columns.group_S, columns.group_E])
+            turn, outcome = np.split(self.normaliser(value, pool, np.concatenate([paid_S, columns.valid_E])), [len(turn_S)])
+        else:
+            turn = self.normaliser(turn_S, buckets(columns, self.bucket), paid_S)
+            outcome = self.normaliser(outcome_E, columns.group_E, columns.valid_E)
         reward = turn + np.where(columns.leaf_S, outcome[columns.episode_S], 0.0)
         return columns.spread(backward_actions(columns, reward, self.gamma))
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class InformationGain:
     """A credit whose actions are paid for what they taught, as the term `information`.  [IGPO, arXiv 2510.14967]
 
-        I_s = log p(answer | what s led to) - log p(answer | what s knew)        mean over the answer's tokens
+        I_s = f(answer | what s led to) - f(answer | what s knew)        f = log p, the mean over the answer's tokens, or p = exp of it
 
     An action that no other follows teaches nobody: it has no such term.
     """
 
     credit: Credit
     """What turns the rewards into advantages; it reads `information` as a turn reward."""
+    measure: Literal["logp", "probability"] = "logp"
+    """What is taken the difference of.  The paper's is the probability, which pays most where the answer is already likely."""
 
     @property
     def formula(self) -> str:
-        gain = "I_s = log p(answer | what s led to) - log p(answer | what s knew)"
+        f = "log p" if self.measure == "logp" else "p"
+        gain = f"I_s = {f}(answer | what s led to) - {f}(answer | what s knew)"
         return f"r_s <- r_s + I_s,  {gain}\n{formula(self.credit)}"
 
     def __call__(self, columns: Columns) -> Floats:
@@ -131,6 +150,7 @@ class InformationGain:
         """`columns` with the rewards that the credit within reads."""
         if columns.answer_S is None:
             raise ValueError("InformationGain needs columns.answer_S, the log-probability of the right answer before each action")
-        gain = np.where(columns.leaf_S, np.nan, mean_of_children(columns, columns.answer_S) - columns.answer_S)
+        known = columns.answer_S if self.measure == "logp" else np.exp(columns.answer_S)
+        gain = np.where(columns.leaf_S, np.nan, mean_of_children(columns, known) - known)
         reward = columns.reward_S + np.nan_to_num(gain)
         return replace(columns, reward_S=reward, terms_S={**columns.terms_S, "information": gain})

@@ -9,18 +9,18 @@ The advantage already carries the importance weight rho: pair it with an objecti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from sojourn.credit.columns import Columns, Floats
+from sojourn.credit.dense import capped_exp
 from sojourn.credit.gae import next_values, required_values
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.credit.recursion import backward_tokens
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class VTrace:
     """V-trace over action tokens."""
 
@@ -58,4 +58,4 @@ class VTrace:
 def _ratio(columns: Columns) -> Floats:
     if columns.policy_logp_T is None or columns.logp_T is None:
         raise ValueError("V-trace needs columns.policy_logp_T (the learner's log-probabilities) next to columns.logp_T")
-    return np.exp(columns.policy_logp_T - columns.logp_T)
+    return capped_exp(columns.policy_logp_T - columns.logp_T)

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from sojourn.core import ROOT, EpisodeGroup, Ints, Kind, Span, TrajectoryTree
 from sojourn.credit import Columns, action_pairs, episode_pairs
+from sojourn.credit.dense import capped_exp
 from sojourn.engine.attention import attach, using
 from sojourn.engine.cache import Shape
 from sojourn.engine.local import windows_of
@@ -237,7 +238,7 @@ class Learner:
         score = stale or (columns.forced_S is not None and columns.forced_S[chosen_S].any())
         policy_T = self.scored(groups, columns, chosen_T)[0] if score else columns.logp_T
         log = (self.reference_logp(groups, columns, chosen_T) - policy_T)[chosen_T]
-        return float(np.mean(np.exp(log) - 1 - log)) if len(log) else 0.0
+        return float(np.mean(capped_exp(log) - 1 - log)) if len(log) else 0.0
 
     def reference_logp(
         self, groups: Sequence[EpisodeGroup], columns: Columns, chosen_T: NDArray[np.bool_]

@@ -6,19 +6,18 @@ ranks cannot change the gradient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs
 
 Over = Literal["tokens", "sequences", "sequence_sums", "constant", "prompts"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Aggregation:
     """Weights of token losses.
 

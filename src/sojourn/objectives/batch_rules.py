@@ -11,15 +11,15 @@ Each has `prepare(inputs)`, to be called once on the whole batch with the log-pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs
-from sojourn.objectives.ratio import Granularity, widen
+from sojourn.objectives.ratio import Granularity, capped_exp, widen
 from sojourn.objectives.trust_region import Clip
 
 
@@ -36,7 +36,7 @@ def covariance(inputs: LossInputs) -> Tensor:
     return (advantage - advantage.mean()) * (logp - logp.mean())
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ClipCov:
     """Clip, and mute `share` of the batch's tokens, at random among those with low < covariance < high."""
 
@@ -69,7 +69,7 @@ class ClipCov:
         return self.clip(log_ratio, granularity, inputs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class KlCov:
     """No clip; the tokens of highest covariance are held back by |log ratio|."""
 
@@ -90,11 +90,11 @@ class KlCov:
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         assert inputs.marked is not None, "PolicyGradient prepares its rules"
-        loss = -widen(log_ratio, inputs, granularity).exp() * inputs.advantage
+        loss = -capped_exp(widen(log_ratio, inputs, granularity)) * inputs.advantage
         return loss + torch.where(inputs.marked, self.coefficient * log_ratio.abs(), 0.0), inputs.marked
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TopEntropy:
     """Train only the share of tokens where the policy was most uncertain: the forks of the reasoning."""
 

@@ -7,16 +7,15 @@ entropy  coefficient <- coefficient +- step towards the target; applied only whi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class KlTarget:
     """A KL coefficient, in the loss or in the reward, that follows the divergence.  [arXiv 1909.08593, sec. 2.2]"""
 
@@ -38,7 +37,7 @@ class KlTarget:
         return beta * (1 + error * samples / self.horizon)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class EntropyTarget:
     """An entropy bonus that follows the entropy.  [Skywork-OR1, arXiv 2505.22312]"""
 
@@ -59,7 +58,7 @@ class EntropyTarget:
         return max(coefficient + (self.step if entropy < self.nats else -self.step), 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Reference:
     """What the reference policy is."""
 

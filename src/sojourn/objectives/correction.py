@@ -13,15 +13,14 @@ rejects long answers; prefer the mean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs
-from sojourn.objectives.ratio import LIMIT, segment_mean, segment_sum
+from sojourn.objectives.ratio import capped_exp, segment_mean, segment_sum
 
 Level: TypeAlias = Literal["token", "sequence", "product"]
 
@@ -40,7 +39,7 @@ class Correction(Protocol):
     def __call__(self, inputs: LossInputs) -> Tensor: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Importance:
     """A weight or a mask made of rho."""
 
@@ -49,15 +48,16 @@ class Importance:
     low: float = 0.0
     """Lower bound."""
     high: float = 2.0
-    """Upper bound; raising it lowers bias and raises variance."""
+    """Upper bound; raising it lowers bias and raises variance.  Of a truncated weight it may lie below 1."""
     level: Level = "token"
     """Over what rho is taken; "sequence" is the geometric mean."""
     reads_old: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low <= 1 <= self.high or self.low == self.high:
+        if not (0 <= self.low <= 1 and self.low < self.high and (self.high >= 1 or self.action == "truncate")):
             raise ValueError(
-                f"Importance(low={self.low}, high={self.high}): the band must hold 1, or on-policy tokens are unreachable"
+                f"Importance(low={self.low}, high={self.high}): the band must hold 1, or on-policy tokens are unreachable (only the high of "
+                "action 'truncate' may lie below 1, above low)"
             )
 
     @property
@@ -70,14 +70,14 @@ class Importance:
             log = segment_mean(log, inputs.sequence)
         elif self.level == "product":
             log = segment_sum(log, inputs.sequence)
-        rho = log.clamp(-LIMIT, LIMIT).exp()
+        rho = capped_exp(log)
         if self.action == "truncate":
             return rho.clamp(self.low, self.high)
         inside = (rho >= self.low) & (rho <= self.high)
         return torch.where(inside, torch.ones_like(rho) if self.action == "mask" else rho, 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class NegativeSequenceMask:
     """Drop a sequence with A < 0 that the policy has left: mean(log pi_behaviour - log pi) > delta.  [DeepSeek-V3.2,
     arXiv 2512.02556]"""
@@ -96,7 +96,7 @@ class NegativeSequenceMask:
         return torch.where(left & (inputs.advantage < 0), 0.0, torch.ones_like(inputs.advantage))
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class SecondMoment:
     """M2PO: drop the most off-policy tokens of the batch until the second moment of the others is small."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import Metrics
 
 
@@ -29,7 +29,7 @@ class CriticInputs:
     tokens: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ValueLoss:
     """Half the squared error, optionally with the pessimistic clip."""
 

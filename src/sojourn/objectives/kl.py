@@ -1,34 +1,33 @@
 """Divergence from a reference policy, as a term of the loss.
 
-    k1 = l,   k2 = l^2 / 2,   k3 = exp(-l) - 1 + l,   l = log pi - log pi_ref            [Schulman, "Approximating KL divergence"]
+    k1 = l,   k2 = l^2 / 2,   k3 = exp(-l) - 1 + l,   abs = |l|,   l = log pi - log pi_ref    [Schulman, "Approximating KL divergence"]
 
-All three estimate KL(pi || pi_ref) on samples of pi.  As a loss, k2 has the gradient of KL(pi || pi_ref), k3 that of the other
-direction KL(pi_ref || pi), and k1 none in expectation; to penalise with k1, put it in the reward (`sojourn.credit.KlInReward`).
+k1, k2 and k3 estimate KL(pi || pi_ref) on samples of pi; abs is a distance that pulls every token alike.  As a loss, k2 has the gradient
+of KL(pi || pi_ref), k3 that of the other direction KL(pi_ref || pi), and k1 none in expectation; to penalise with k1, put it in the
+reward (`sojourn.credit.KlInReward`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.dense import Estimator
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs
-from sojourn.objectives.ratio import LIMIT
-
-Estimator = Literal["k1", "k2", "k3"]
+from sojourn.objectives.ratio import capped_exp
 
 
 def estimate(logp: Tensor, ref_logp: Tensor, estimator: Estimator) -> Tensor:
     """The divergence at each token, shape (T,)."""
-    log = (logp - ref_logp).clamp(-LIMIT, LIMIT)
+    log = logp - ref_logp
     if estimator == "k1":
         return log
-    return log.square() / 2 if estimator == "k2" else (-log).exp() - 1 + log
+    if estimator == "abs":
+        return log.abs()
+    return log.square() / 2 if estimator == "k2" else capped_exp(-log) - 1 + log
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Kl:
     """coefficient x divergence, added to the loss of each token.  [GRPO: k3, arXiv 2402.03300, eq. 4]"""
 
@@ -44,7 +43,7 @@ class Kl:
         within(self, coefficient=(0, INF))
         if self.estimator == "k1":
             raise ValueError(
-                "Kl(estimator='k1'): in the loss k1 has no gradient in expectation; use 'k2' or 'k3', or put k1 in the reward"
+                "Kl(estimator='k1'): in the loss k1 has no gradient in expectation; use 'k2', 'k3' or 'abs', or put k1 in the reward"
             )
 
     def __call__(self, inputs: LossInputs) -> Tensor:
@@ -55,5 +54,5 @@ class Kl:
             )
         divergence = estimate(inputs.logp, inputs.ref_logp, self.estimator)
         if self.unbiased:
-            divergence = divergence * (inputs.logp - inputs.behaviour_logp).clamp(-LIMIT, LIMIT).exp()
+            divergence = divergence * capped_exp(inputs.logp - inputs.behaviour_logp)
         return divergence

@@ -5,18 +5,18 @@ KTO   lam_D (1 - s(beta D - z0)) if good,  lam_U (1 - s(z0 - beta D)) if bad,  D
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs, Metrics
 from sojourn.objectives.preference import against_reference
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Kto:
     """From verdicts alone: a sequence is good if its advantage is positive.
 

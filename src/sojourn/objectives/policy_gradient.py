@@ -8,17 +8,17 @@ reference, H_t entropy.  A published algorithm is a choice of each (`sojourn.obj
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule, TopEntropy
 from sojourn.objectives.correction import Correction
 from sojourn.objectives.inputs import LossInputs, Metrics
 from sojourn.objectives.kl import Kl
-from sojourn.objectives.ratio import Centre, Granularity, log_ratio
+from sojourn.objectives.ratio import Centre, Granularity, capped_exp, log_ratio
 from sojourn.objectives.trust_region import Clip, Reach, TrustRegion, Unclipped
 
 WIDER: tuple[Reach, ...] = ("token", "turn", "sequence")
@@ -26,7 +26,7 @@ REACH: dict[str, Reach] = {"none": "token", "token": "token", "turn": "turn", "s
 """How far an advantage works through a ratio or a weight of each granularity."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class PolicyGradient:
     """Advantages to loss.  The default is the token-mean clipped objective with a raised upper bound (DAPO's, eq. 8)."""
 
@@ -113,9 +113,9 @@ def _metrics(log: Tensor, cut: Tensor, inputs: LossInputs) -> Metrics:
     good = inputs.advantage > 0
     mismatch = (inputs.old_logp - inputs.behaviour_logp).detach()
     return {
-        "ratio": _mean(log.exp(), inputs),
+        "ratio": _mean(capped_exp(log), inputs),
         "cut_high": _mean((cut & good).to(log.dtype), inputs),
         "cut_low": _mean((cut & ~good).to(log.dtype), inputs),
-        "mismatch_k3": _mean(mismatch.exp() - 1 - mismatch, inputs),
+        "mismatch_k3": _mean(capped_exp(mismatch) - 1 - mismatch, inputs),
         "advantage": _mean(inputs.advantage.abs(), inputs),
     }

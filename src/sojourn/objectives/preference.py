@@ -15,17 +15,18 @@ The ids in `inputs.pairs` are ids of `inputs.sequence`.  `compares` says what a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs, Metrics
 
 Compares: TypeAlias = Literal["episodes", "actions"]
+CERTAIN = 1e-7
+"""An answer whose mean log-probability lies nearer to 0 is taken to lie here."""
 
 
 def sides(value_T: Tensor, inputs: LossInputs, *, by_length: bool) -> tuple[Tensor, Tensor]:
@@ -47,16 +48,13 @@ def against_reference(inputs: LossInputs) -> Tensor:
 
 
 def _finish(loss_P: Tensor, margin_P: Tensor, inputs: LossInputs) -> tuple[Tensor, Metrics]:
-    loss = loss_P.sum() / inputs.counts.pairs
-    right = (margin_P.detach() > 0).to(loss.dtype).sum() / inputs.counts.pairs
-    return loss, {
-        "loss": float(loss.detach()),
-        "right": float(right),
-        "margin": float(margin_P.detach().sum() / inputs.counts.pairs),
-    }
+    pairs = max(inputs.counts.pairs, 1)  # a batch without any has a loss of 0
+    loss = loss_P.sum() / pairs
+    right = (margin_P.detach() > 0).to(loss.dtype).sum() / pairs
+    return loss, {"loss": float(loss.detach()), "right": float(right), "margin": float(margin_P.detach().sum() / pairs)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Dpo:
     """DPO; with `smoothing` cDPO, with `nll` RPO, with `by_length` length-normalised DPO."""
 
@@ -85,7 +83,7 @@ class Dpo:
         return _finish(loss, margin, inputs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Ipo:
     """A squared distance to a fixed margin: does not overfit where preferences are certain."""
 
@@ -105,7 +103,7 @@ class Ipo:
         return _finish((good - bad - 1 / (2 * self.beta)).square(), good - bad, inputs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class SimPo:
     """Length-normalised log-probabilities with a margin, and no reference."""
 
@@ -126,7 +124,16 @@ class SimPo:
         return _finish(-logsigmoid(margin), margin, inputs)
 
 
-@dataclass(frozen=True, kw_only=True)
+def log_odds(logp: Tensor) -> Tensor:
+    """log(p / (1 - p)) of probabilities given as logarithms, any shape.
+
+    Float32 cannot tell a probability above 1 - 1e-7 from 1, where the odds have no end; there it stays, with its slope, which is finite.
+    """
+    kept = logp - (logp.detach() + CERTAIN).clamp(min=0)
+    return kept - (-torch.expm1(kept)).log()
+
+
+@checked
 class Orpo:
     """Supervised fine-tuning on the chosen answer plus the odds ratio; one stage, no reference."""
 
@@ -141,5 +148,5 @@ class Orpo:
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(inputs.logp, inputs, by_length=True)
-        log_odds = (good - bad) - (torch.log1p(-good.exp()) - torch.log1p(-bad.exp()))
-        return _finish(-good - self.lam * logsigmoid(log_odds), log_odds, inputs)
+        margin = log_odds(good) - log_odds(bad)
+        return _finish(-good - self.lam * logsigmoid(margin), margin, inputs)

@@ -7,19 +7,18 @@ DPPO            -r A, dropped where pi has moved from mu by more than a bound in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs
-from sojourn.objectives.ratio import Granularity, segment_mean, widen
+from sojourn.objectives.ratio import Granularity, capped_exp, segment_mean, widen
 from sojourn.objectives.trust_region import Reach
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Sapo:
     """A soft gate with slope 1 at r = 1 that flattens on both sides."""
 
@@ -31,16 +30,16 @@ class Sapo:
     """Temperature for A < 0."""
 
     def __post_init__(self) -> None:
-        within(self, tau_good=(0, INF), tau_bad=(0, INF))
+        within(self, tau_good=(1e-9, INF), tau_bad=(1e-9, INF))
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        ratio = widen(log_ratio, inputs, granularity).exp()
+        ratio = capped_exp(widen(log_ratio, inputs, granularity))
         tau = torch.where(inputs.advantage > 0, self.tau_good, self.tau_bad).to(ratio.dtype)
         gate = 4 / tau * torch.sigmoid(tau * (ratio - 1))
         return -gate * inputs.advantage, torch.zeros_like(gate, dtype=torch.bool)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class GeometricMean:
     """GMPO: log-ratios are clipped one-sidedly token by token, then averaged over the sequence.  Use granularity "sequence" and
     aggregation "sequences"."""
@@ -59,11 +58,11 @@ class GeometricMean:
         sign, bounded = inputs.advantage.sign(), log_ratio.clamp(-self.low, self.high)
         clipped = sign * torch.minimum(sign * log_ratio, sign * bounded)
         mean = segment_mean(clipped.detach(), inputs.sequence)
-        ratio = (mean + clipped - clipped.detach()).exp()
+        ratio = capped_exp(mean + clipped - clipped.detach())
         return -ratio * inputs.advantage, (sign * log_ratio > sign * bounded)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Dppo:
     """The plain ratio, with the tokens dropped whose probability has already moved too far in the wanted direction."""
 
@@ -80,5 +79,5 @@ class Dppo:
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         moved = inputs.logp.detach().exp() - inputs.behaviour_logp.exp()
         gone = ((inputs.advantage > 0) & (moved > self.high)) | ((inputs.advantage < 0) & (-moved > self.low))
-        ratio = widen(log_ratio, inputs, granularity).exp()
+        ratio = capped_exp(widen(log_ratio, inputs, granularity))
         return torch.where(gone, 0.0, -ratio * inputs.advantage), gone

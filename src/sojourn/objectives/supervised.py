@@ -11,19 +11,19 @@ warm-up, rejection-sampling fine-tuning, filtered behaviour cloning and expert i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, weighed, within
+from sojourn.credit.ranges import INF, checked, weighed, within
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule
 from sojourn.objectives.inputs import LossInputs, Metrics, Objective, imitates
+from sojourn.objectives.ratio import capped_exp
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Supervised:
     """Weighted negative log-likelihood of the action tokens."""
 
@@ -48,7 +48,7 @@ class Supervised:
         return likelihood(factor, self.aggregation, inputs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class AdvantageWeighted:
     """Cloning that listens to the advantage: better actions are imitated more."""
 
@@ -65,7 +65,7 @@ class AdvantageWeighted:
         within(self, beta=(1e-9, INF), limit=(0, INF))
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
-        return likelihood((inputs.advantage / self.beta).exp().clamp(max=self.limit), self.aggregation, inputs)
+        return likelihood(capped_exp(inputs.advantage / self.beta).clamp(max=self.limit), self.aggregation, inputs)
 
 
 def likelihood(factor: Tensor, aggregation: Aggregation, inputs: LossInputs) -> tuple[Tensor, Metrics]:
@@ -74,7 +74,7 @@ def likelihood(factor: Tensor, aggregation: Aggregation, inputs: LossInputs) -> 
     return loss, {"loss": float(loss.detach()), "nll": float(-inputs.logp.detach().sum() / inputs.counts.tokens)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Mix:
     """loss = sum of weight x loss of each part, on the same tokens: (1 - mu) RL + mu SFT (CHORD), PPO + NLL of successes (VAPO).
     Forced tokens (demonstrations) are seen by the parts that imitate, and by no other.

@@ -5,15 +5,14 @@ Each is called with the tokens' log-ratios and returns the loss to minimise and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from sojourn.credit.ranges import INF, within
+from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs
-from sojourn.objectives.ratio import Granularity, widen
+from sojourn.objectives.ratio import Granularity, capped_exp, widen
 
 Reach: TypeAlias = Literal["token", "turn", "sequence"]
 
@@ -30,7 +29,7 @@ class TrustRegion(Protocol):
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Clip:
     """-min(r A, clip(r, 1 - low, 1 + high) A).  [PPO, arXiv 1707.06347, eq. 7; clip-higher: DAPO, arXiv 2503.14476, eq. 10]"""
 
@@ -53,7 +52,7 @@ class Clip:
             raise ValueError(f"Clip(two_sided={self.two_sided}): must lie above 1 + high = {1 + self.high:g}")
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        ratio, advantage = widen(log_ratio, inputs, granularity).exp(), inputs.advantage
+        ratio, advantage = capped_exp(widen(log_ratio, inputs, granularity)), inputs.advantage
         if self.two_sided is not None:
             ratio = torch.where(advantage < 0, ratio.clamp(max=self.two_sided), ratio)
         loss = -torch.minimum(ratio * advantage, ratio.clamp(1 - self.low, 1 + self.high) * advantage)
@@ -65,12 +64,12 @@ class Clip:
         return loss, cut
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Unclipped:
     """-r A: no trust region.  With granularity "none" it is REINFORCE, -A log pi."""
 
     reach: ClassVar[Reach] = "token"
 
     def __call__(self, log_ratio: Tensor, granularity: Granularity, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        factor = inputs.logp if granularity == "none" else widen(log_ratio, inputs, granularity).exp()
+        factor = inputs.logp if granularity == "none" else capped_exp(widen(log_ratio, inputs, granularity))
         return -factor * inputs.advantage, torch.zeros_like(factor, dtype=torch.bool)

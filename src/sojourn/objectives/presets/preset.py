@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from sojourn.credit import Credit, Filter
+from sojourn.credit.ranges import checked
 from sojourn.objectives.controllers import EntropyTarget, KlTarget, Reference
 from sojourn.objectives.critic import ValueLoss
 from sojourn.objectives.inputs import Objective
 from sojourn.objectives.presets.refusals import NEEDS_REFERENCE, check, walk
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Preset:
     """One algorithm.  Raises ValueError, with the reason and the fix, if its parts contradict each other."""
 

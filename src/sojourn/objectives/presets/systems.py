@@ -32,7 +32,8 @@ SYSTEMS: dict[str, Preset] = {
         objective=PolicyGradient(trust_region=HIGHER),
         filters=(ZeroSignal(),),
         constants=("clip 0.2 / 0.28, overlong buffer 4096 of 20480: sec. 4.1 of the paper", "at most 10 sampling rounds: verl"),
-        note="refill the batch by sampling_rounds=10; add credit.shaping.overlong by Experiment.shaping",
+        note="refill the batch by sampling_rounds=10; add credit.shaping.overlong by Experiment.shaping.  1 / N counts the tokens of the batch; "
+        "eq. 8 counts those of each group, which is Aggregation(over='prompts')",
     ),
     "overlong_masked": Preset(
         title="DAPO without cut answers",

@@ -49,6 +49,7 @@ TURN_LEVEL: dict[str, Preset] = {
         objective=PolicyGradient(trust_region=PPO_CLIP, kl=Kl(coefficient=0.04), aggregation=SEQUENCES),
         reference=FROZEN,
         constants=("beta 0.04: DeepSeekMath, sec. 4.2", PPO_CLIPS),
+        note="the last action gets the outcome on top, normalised by itself; the paper has the step rewards alone",
     ),
     "igpo": Preset(
         title="IGPO",
@@ -56,7 +57,8 @@ TURN_LEVEL: dict[str, Preset] = {
         credit=InformationGain(credit=ProcessRewards(turn_terms=("information",))),
         objective=PPO,
         constants=(PPO_CLIPS,),
-        note="the right answer is task.data['answer']; the learner scores it in the place of every action",
+        note="the right answer is task.data['answer']; the learner scores it in the place of every action.  The paper's form has "
+        "measure='probability' and pooled=True",
     ),
     "magrpo": Preset(
         title="MAGRPO",
@@ -79,7 +81,7 @@ TURN_LEVEL: dict[str, Preset] = {
         credit=LeafRelative(shared="soft"),
         objective=PPO,
         constants=(PPO_CLIPS,),
-        note="branching by entropy is the agent program's part",
+        note="branching by entropy is the agent program's part; a shared action has one place in the denominator, in the paper one for each leaf",
     ),
     "arpo_hard": Preset(
         title="ARPO, hard",
