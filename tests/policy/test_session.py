@@ -174,3 +174,37 @@ def test_paying_twice_adds_up() -> None:
     play.reward(context, {"reward": 0.25, "style": 1.0})
     assert play.episode.tree[context.span].reward == {"reward": 0.75, "style": 1.0}
     np.testing.assert_allclose(play.episode.total, 1.75)
+
+
+def test_what_is_sampled_does_not_depend_on_the_order_in_which_branches_arrive() -> None:
+    """Two branches from two prompts, and two siblings of one: in either order each says the same."""
+
+    def said(order: list[int]) -> list[list[int]]:
+        play, _ = session()
+        prompts = [play.open([user("one")]), play.open([user("other")]), play.open([user("one")])]
+
+        async def concurrently() -> dict[int, list[int]]:
+            found = {}
+            for index in order:
+                context, _ = await play.act(prompts[index])
+                found[index] = play.episode.tree[context.span].tokens.tolist()
+            return found
+
+        found = asyncio.run(concurrently())
+        return [found[0], found[1], found[2]]
+
+    first, second = said([0, 1, 2]), said([1, 0, 2])
+    assert first == second
+    assert first[0] != first[2]
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), None, "1", np.bool_(True), {"a": 1.0, "b": float("nan")}])
+def test_what_is_no_finite_number_is_refused_with_the_episode_the_term_and_the_value(reward: Any) -> None:
+    play, _ = session()
+    context, _ = asyncio.run(play.act(play.open([user("hello")])))
+    term, value = ("b", "nan") if isinstance(reward, dict) else ("reward", repr(reward))
+    with pytest.raises(ValueError, match="episode 0:t/0") as caught:
+        play.reward(context, reward)
+    assert f"'{term}'" in str(caught.value)
+    assert value in str(caught.value)
+    assert play.episode.tree[context.span].reward == {}

@@ -1,9 +1,11 @@
 """Tools from functions: what the policy is told, what it is answered, and whose fault an error is."""
 
 import asyncio
+import socket
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -152,20 +154,46 @@ async def raises_its_own_timeout() -> None:
     raise TimeoutError("upstream")
 
 
+def connects_to_nobody() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def opens_nothing() -> None:
+    Path("nothing").read_text()
+
+
+def has_a_bug() -> None:
+    None.strip()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("function", "text", "kind"),
     [
         (raises_tool_error, "no such city", FailureKind.MODEL),
         (runs_over_budget, "too slow", FailureKind.BUDGET),
         (divides_by_zero, "Error: ZeroDivisionError: division by zero", FailureKind.MODEL),
-        (raises_its_own_timeout, "Error: TimeoutError: upstream", FailureKind.MODEL),
+        (opens_nothing, "Error: FileNotFoundError: [Errno 2] No such file or directory: 'nothing'", FailureKind.MODEL),
     ],
 )
-def test_what_a_tool_raises_is_told_to_the_agent(function: Callable[..., Any], text: str, kind: FailureKind) -> None:
+def test_what_an_argument_breaks_is_told_to_the_agent(function: Callable[..., Any], text: str, kind: FailureKind) -> None:
     result = call(tool(function, name="t"))
     assert (result.text, result.error) == (text, True)
     assert result.failure is not None
     assert (result.failure.kind, result.failure.where) == (kind, "tool 't'")
+
+
+@pytest.mark.parametrize("function", [raises_its_own_timeout, connects_to_nobody])
+def test_a_backend_that_is_down_is_the_infrastructure_s_fault(function: Callable[..., Any]) -> None:
+    with pytest.raises(InfrastructureError, match=f"tool '{function.__name__}': .*Error"):
+        asyncio.run(tool(function).call({}))
+
+
+def test_a_bug_of_a_tool_is_raised_as_it_is() -> None:
+    with pytest.raises(AttributeError, match="strip"):
+        asyncio.run(tool(has_a_bug).call({}))
 
 
 def test_a_result_that_is_no_error_is_no_failure() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sojourn.core import ROOT, Episode, Kind, Span, Task, TrajectoryTree
+from sojourn.core import ROOT, Episode, Kind, Span, StopReason, Task, TrajectoryTree
 from sojourn.store import RunFolder, to_row, write_episodes
 from sojourn.viewer import write_report
 from sojourn.viewer.report import wilson
@@ -111,6 +111,33 @@ def test_trained_groups_have_signal(example_run: RunFolder) -> None:
     groups = trained_groups(example_run.path)
     assert len(groups) == 2
     assert all(best["group"] == worst["group"] and best["total"] > worst["total"] for best, worst in groups)
+
+
+def test_a_search_is_shown_though_it_is_the_only_episode_of_its_group(tmp_path: Path) -> None:
+    """One episode a group, whose two branches earned differently."""
+    run = RunFolder(tmp_path / "search")
+    task, tree = Task("t"), TrajectoryTree()
+    root = tree.add(Span(-1, np.arange(3), Kind.OBSERVATION))
+    episode = Episode("g/0", task, tree, stop=StopReason.TERMINATED)
+    for paid in (1.0, 0.0):
+        tokens = np.arange(2) + int(paid)
+        episode.actions.append(tree.add(Span(root, tokens, Kind.ACTION, np.zeros(2, np.float32), reward={"reward": paid})))
+    advantages = {span: np.full(2, sign, np.float32) for span, sign in zip(episode.actions, (1, -1), strict=True)}
+    run.log_step({"step": 1, "reward": episode.total})
+    write_episodes(run.episodes_path("train", 1), [to_row(episode, "g", lambda ids: "a" * len(ids), advantages, step=1)])
+    ((best, worst),) = trained_groups(run.path)
+    assert best["id"] == worst["id"] == "g/0"
+    assert "the only one" in write_report(run).read_text()
+
+
+def test_failures_under_half_are_on_the_page(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.log_step(
+        {"step": 1, "reward": 0.5, "failed": 6.0, "failures/infrastructure": 6.0, "failure": "2:t/1, environment: it <died>"}
+    )
+    page = write_report(run).read_text()
+    assert "6 episodes gave no valid result" in page
+    assert "it &lt;died&gt;" in page
 
 
 def test_tokens_carry_their_share_of_the_advantage(example_run: RunFolder) -> None:

@@ -26,6 +26,7 @@ from sojourn.core.message import (
     user,
 )
 from sojourn.core.outcome import (
+    WRONG_PATH,
     ContextFull,
     Failure,
     FailureKind,
@@ -42,7 +43,7 @@ from sojourn.core.task import Split, Task, TaskSource
 from sojourn.core.trajectory import ROOT, Context, Floats, HistoryRewritten, Ints, Kind, Renderer, Span, Stop, TrajectoryTree
 
 __all__ = [
-    "ROOT", "Action", "Context", "ContextFull", "Environment", "Episode", "EpisodeGroup", "Failure", "FailureKind", "Floats",
+    "ROOT", "WRONG_PATH", "Action", "Context", "ContextFull", "Environment", "Episode", "EpisodeGroup", "Failure", "FailureKind", "Floats",
     "HistoryRewritten", "Image", "InfrastructureError", "Ints", "Kind", "LegalActions", "Message", "Observation", "Oracle",
     "Part", "Renderer", "Restorable", "Reward", "Role", "Span", "Split", "Standing", "StateKey", "Stop", "StopReason",
     "Task", "TaskSource", "Text", "ToolCall", "ToolResult", "ToolSpec", "TrajectoryTree", "Transition", "UserCodeError",

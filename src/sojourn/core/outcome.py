@@ -106,8 +106,8 @@ class UserCodeError(RuntimeError):
     """A reward, an environment, a tool or an agent program raised an error of its own.  The message holds the task and the traceback."""
 
 
-_MISTAKES = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""Errors of the operating system that speak of wrong arguments, not of a machine that broke."""
+WRONG_PATH = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""Errors of the operating system that speak of a wrong path, not of a machine that broke."""
 
 
 def broke_beneath(error: BaseException) -> bool:
@@ -120,7 +120,7 @@ def broke_beneath(error: BaseException) -> bool:
     """
     return any(
         isinstance(cause, InfrastructureError | TimeoutError | MemoryError)
-        or (isinstance(cause, OSError) and not isinstance(cause, _MISTAKES))
+        or (isinstance(cause, OSError) and not isinstance(cause, WRONG_PATH))
         for cause in _causes(error)
     )
 

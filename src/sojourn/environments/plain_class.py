@@ -47,7 +47,7 @@ def from_class(
     - Its public methods are the tools: typed arguments, a docstring for the policy.
     - `prompt` (text, property or method), else the class docstring, is what the policy is asked.
     - `reward` (number or named terms; an attribute, property or method; as a method it may take the policy's answer) is paid once,
-      at the end.
+      at the end, also where a limit of turns or tokens is the end.
     - `close()`, if there is one, is called when the episode is over.
     - The episode ends when the policy answers without a call, or, after a call, when `done` (optional property or method) is true.
 
@@ -94,6 +94,10 @@ class ClassEnvironment(ToolEnvironment):
 
     async def answer(self, action: Action) -> Transition:
         return Transition(reward=await self._earned(answer_text(action)), terminated=True)
+
+    async def truncate(self) -> Transition:
+        """At a limit of turns or tokens the object is asked what it is worth as it stands."""
+        return Transition(reward=await self._earned(""), truncated=True)
 
     async def _earned(self, answer: str) -> float | Reward:
         earned: float | Reward = await self._value("reward", 0.0, answer)

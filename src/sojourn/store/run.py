@@ -74,6 +74,8 @@ class RunFolder:
     def log_eval(self, row: Mapping[str, object]) -> None:
         """Append one evaluation: `eval` (before, during, after), `step`, `mode`, `level`, `success`, `tasks`."""
         append_row(self.path / "evals.jsonl", row)
+        name = f"eval/{row['mode']}/{row['level']}"
+        self._tensorboard({name: row["success"]}, step=int(plain(row["step"])))
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         write_json(self.path / "summary.json", summary)
@@ -119,10 +121,12 @@ class RunFolder:
             self._board.close()
             self._board = None
 
-    def _tensorboard(self, values: Mapping[str, object]) -> None:
+    def _tensorboard(self, values: Mapping[str, object], step: int | None = None) -> None:
         if self._board is None:
             self._board = _Board(self.path / "tensorboard", self._last_step)
-        self._board.add(self._last_step, {k: float(v) for k, v in values.items() if isinstance(v, (int, float))})
+        self._board.add(
+            self._last_step if step is None else step, {k: float(v) for k, v in values.items() if isinstance(v, (int, float))}
+        )
 
     def _read_json(self, name: str) -> Row:
         file = self.path / name

@@ -1,8 +1,10 @@
 """Tools from typed Python functions.
 
 The one idea: the function's hints and docstring are the whole definition.  pydantic makes the JSON schema from them that the
-policy reads, and checks what the policy sends against it.  Whose fault an error is decides where it goes: the caller's fault is a
-`ToolResult` that the agent sees; what broke beneath is an `InfrastructureError`, which ends the episode without a reward.
+policy reads, and checks what the policy sends against it.  Whose fault an error is decides where it goes: the caller's fault (wrong
+arguments, `ToolError`, and what `CALLERS` lists) is a `ToolResult` that the agent sees; what
+broke beneath (a refused connection, a full disk) is an `InfrastructureError`, which ends the episode without a reward; any other error is
+a bug of the function and is raised as it is, so that it stops the run.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict
 
-from sojourn.core import FailureKind, InfrastructureError, ToolCall, ToolResult, ToolSpec
+from sojourn.core import WRONG_PATH, FailureKind, InfrastructureError, ToolCall, ToolResult, ToolSpec, broke_beneath
+
+CALLERS = (ValueError, ArithmeticError, LookupError, SystemExit, *WRONG_PATH)
+"""What a function raises for arguments that it cannot work with: the caller's fault.  Any other error of its own is its bug."""
 
 OnTimeout = Literal["infrastructure", "budget"]
 Function = Callable[..., Any]
@@ -44,7 +49,7 @@ class Tool(Protocol):
         ...
 
     async def call(self, arguments: Mapping[str, Any]) -> ToolResult:
-        """Run it.  Raises `InfrastructureError` only."""
+        """Run it.  Raises `InfrastructureError` for what broke beneath; an error of the tool's own is raised as it is."""
         ...
 
     async def close(self) -> None:
@@ -101,7 +106,12 @@ class FunctionTool:
         except (Exception, SystemExit) as error:  # `sys.exit()` in a tool must not end the run
             if limit.expired():
                 return self._timed_out()
-            return self._error(f"Error: {type(error).__name__}: {error}")
+            said = f"{type(error).__name__}: {error}"
+            if broke_beneath(error):
+                raise InfrastructureError(f"tool '{self.spec.name}': {said}") from error
+            if isinstance(error, CALLERS):
+                return self._error(f"Error: {said}")
+            raise
 
     async def close(self) -> None:
         """Nothing is held."""

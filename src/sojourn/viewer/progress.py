@@ -33,6 +33,7 @@ SHOWN = (
     ("entropy", "entropy", "{:.2f}"),
     ("kl", "KL", "{:.4f}"),
     ("zero_signal", "zero signal", "{:.0%}"),
+    ("cut", "cut", "{:.0%}"),
 )
 """Metrics shown besides the success of each level: key, name, format."""
 
@@ -157,7 +158,7 @@ class Progress:
         shown = [f"{name} {form.format(value)}" for name, form, value in self._numbers()]
         speed = self.metrics.get("tokens_per_second")
         parts = [f"success {success}" if success else "", *shown, self._curriculum(), f"{speed:,.0f} tokens/s" if speed else ""]
-        return " | ".join(part for part in parts if part)
+        return " | ".join(part for part in [*parts, self._failures()] if part)
 
     def _say(self, line: str) -> None:
         """One line of the log; a live display shows the same already."""
@@ -173,6 +174,17 @@ class Progress:
 
     def _numbers(self) -> list[tuple[str, str, float]]:
         return [(name, form, self.metrics[key]) for key, name, form in SHOWN if self.metrics.get(key) is not None]
+
+    def _failures(self) -> str:
+        """How many of the step's episodes broke, by whose fault it was, and the first message."""
+        lost = int(self.metrics.get("failed") or 0)
+        if not lost:
+            return ""
+        kinds = {key.removeprefix("failures/"): int(n) for key, n in self.metrics.items() if key.startswith("failures/")}
+        shown = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+        lines = str(self.metrics.get("failure") or "").splitlines()
+        first = lines[0] if len(lines) < 2 else f"{lines[0]} ... {lines[-1]}"
+        return f"{lost} episodes failed ({shown}), first {first}"
 
     def _curriculum(self) -> str:
         """What the curriculum says of itself; what it says of single levels is shown beside them."""
@@ -216,6 +228,8 @@ class Progress:
             levels.add_row(Text(f"success {level}", overflow="ellipsis", no_wrap=True), bar, f"{value:4.0%}{note}")
         numbers = "   ".join(f"{name} {form.format(value)}" for name, form, value in self._numbers())
         lines = [Text(line, style="dim") for line in (numbers, self._curriculum()) if line]
+        if failures := self._failures():
+            lines.append(Text(failures, style="red"))
         return [Text(""), levels, *lines]
 
 

@@ -23,10 +23,11 @@ from sojourn.viewer.svg import DARK, LIGHT, Bar, Series, bar_chart, line_chart, 
 Row = dict[str, Any]
 
 CURVES: tuple[tuple[str, tuple[str, ...], bool, str], ...] = (
-    ("Reward", ("reward",), False, "Mean return of an episode, by step."),
+    ("Reward", ("reward", "reward_std"), False, "Mean return of an episode, and the mean deviation within a group."),
     ("Tool calls", ("tool_calls",), False, "Mean number of tool calls in an episode."),
     ("Turns", ("turns",), False, "Mean number of actions in an episode."),
     ("Length", ("length",), False, "Mean number of tokens that the policy writes in an episode."),
+    ("Cut answers", ("cut",), True, "Share of actions that ran into max_tokens or the end of the context."),
     ("Entropy", ("entropy",), False, "Nats per action token. Near 0 the policy no longer explores."),
     ("KL divergence", ("kl",), False, "Nats per token. A sudden rise warns of an unstable update."),
     ("Groups without signal", ("zero_signal",), True, "Share of groups whose episodes all earned the same: no gradient."),
@@ -38,6 +39,14 @@ CURVES: tuple[tuple[str, tuple[str, ...], bool, str], ...] = (
     ("Sampling speed", ("tokens_per_second",), False, "Tokens sampled per second."),
 )
 """Title, metric names, whether they are shares, and what one line says about it."""
+
+FAMILIES: tuple[tuple[str, str, bool, str], ...] = (
+    ("Reward by term", "reward/", False, "Mean over a step's episodes."),
+    ("How episodes ended", "stop/", True, "Share of a step's episodes."),
+    ("Failures", "failures/", False, "In a step, by whose they were."),
+    ("Ledger", "ledger/", False, "What became of a step's episodes; sampled = trained + what is filtered + no result + waiting."),
+)
+"""The same for metrics that share the part of their name before the slash, one line each."""
 
 
 def write_report(run: RunFolder | str | Path) -> Path:
@@ -99,10 +108,19 @@ def _content(run: RunFolder) -> Row:
         "evaluations": _evaluations(evals, levels),
         "curriculum": _curriculum_charts(metrics, levels),
         "curves": _curves(metrics),
+        "failures": _failures(metrics),
+        "summary_notes": [(key.replace("_", " "), summary[key]) for key in ("advice", "ledger") if key in summary],
         "pairs": [(change, *map(_episode, pair)) for change, *pair in before_and_after(run.path)] if has_episodes else [],
         "groups": [tuple(map(_episode, group)) for group in trained_groups(run.path)] if has_episodes else [],
         "colors": {"light": LIGHT, "dark": DARK},
     }
+
+
+def _failures(metrics: Sequence[Row]) -> Row | None:
+    """How many episodes broke, and the first message; None if none did."""
+    lost = int(sum(row.get("failed") or 0 for row in metrics))
+    first = next((f"step {row['step']}: {row['failure']}" for row in metrics if row.get("failure")), "")
+    return {"lost": lost, "first": first} if lost else None
 
 
 def _levels(evals: Sequence[Row], metrics: Sequence[Row]) -> list[str]:
@@ -205,10 +223,20 @@ def _curves(metrics: Sequence[Row]) -> list[Row]:
     if phases:
         series = [Series(name=k.split("/")[1], points=points_of(metrics, k), color=i) for i, k in enumerate(phases[: len(LIGHT)])]
         charts.append({"title": "Seconds", "note": "Where the time of a step goes.", "svg": Markup(stack_chart(series))})
+    charts += [_family(metrics, *family) for family in FAMILIES]
     known = {"step", "success", "seconds", *(key for _, keys, _, _ in CURVES for key in keys)}
     others = {key for row in metrics for key, value in row.items() if _is_number(value) and "/" not in key} - known
     charts += [_curve(metrics, key, (key,), False, "") for key in sorted(others)]
     return [chart for chart in charts if chart]
+
+
+def _family(metrics: Sequence[Row], title: str, prefix: str, share: bool, note: str) -> Row | None:
+    """The metrics that begin with `prefix`.  A step that says nothing of one has none of it, where they are counts."""
+    names = list(dict.fromkeys(key for row in metrics for key in row if key.startswith(prefix)))
+    if not names or (prefix == "reward/" and len(names) == 1):
+        return None
+    rows = [{name.removeprefix(prefix): row.get(name, 0.0) for name in names} | {"step": row["step"]} for row in metrics]
+    return _curve(rows, title, [name.removeprefix(prefix) for name in names][: len(LIGHT)], share, note)
 
 
 def _curve(metrics: Sequence[Row], title: str, keys: Sequence[str], share: bool, note: str) -> Row | None:

@@ -48,12 +48,19 @@ def before_and_after(run: Path) -> list[tuple[str, Row, Row]]:
 
 
 def trained_groups(run: Path) -> list[tuple[Row, Row]]:
-    """From the first and the last step that had signal: one group's best and worst episode, with the advantages they were given."""
+    """From the first and the last step that had signal: one group's best and worst episode, with the advantages they were given.
+
+    Signal: its episodes earned differently, or an episode's own branches were given advantages (a search).  Of a run without any, what it
+    has.
+    """
+    given = "flatten([coalesce(span.advantages, []) for span in spans])"
     groups = query(
         run,
-        """select step, "group" as key, arg_max(id, total) as best, arg_min(id, total) as worst from episodes
-        where phase = 'train' and valid group by step, key having max(total) > min(total) order by step, key""",
+        f"""select step, "group" as key, arg_max(id, total) as best, arg_min(id, total) as worst,
+        max(total) > min(total) or max(list_max({given})) > min(list_min({given})) as signal from episodes
+        where phase = 'train' and valid group by step, key order by step, key""",
     )
+    groups = [group for group in groups if group["signal"]] or groups
     chosen = groups[:1] + [group for group in groups if group["step"] == groups[-1]["step"] != groups[0]["step"]][:1]
     where = "phase = 'train' and step = {step} and \"group\" = {key} and id = {id}"
     return [
