@@ -18,6 +18,7 @@ class Episode:
     actions: ids of its action spans, in the order they were sampled, over all its contexts.
     leaves: the span at which each of its contexts ends.
     reward: named terms paid at the end, for the episode as a whole; terms paid for single actions lie on their spans.
+    paid: named terms paid to single agents at the end, by agent; together with those on their spans they are what the agent earned.
     attempts: times that it was played; more than 1 where the infrastructure failed before.
     """
 
@@ -31,6 +32,7 @@ class Episode:
     failures: list[Failure] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    paid: dict[str, dict[str, float]] = field(default_factory=dict)
     attempts: int = 1
 
     @property
@@ -73,8 +75,8 @@ class Episode:
     @property
     def returns(self) -> list[float]:
         """The undiscounted return of each branch."""
-        paid = [sum(total(self.tree[span].reward) for span in branch) for branch in self.branches or [[]]]
-        return [earned + total(self.reward) for earned in paid]
+        final = total(self.reward) + sum(map(total, self.paid.values()))
+        return [sum(total(self.tree[span].reward) for span in branch) + final for branch in self.branches or [[]]]
 
     @property
     def rewards(self) -> Mapping[str, float]:
@@ -86,6 +88,8 @@ class Episode:
         branches = self.branches
         starts = [self.tree.path(branch[0])[0] for branch in branches]
         terms = dict(self.reward)
+        for name, value in (item for paid in self.paid.values() for item in paid.items()):
+            terms[name] = terms.get(name, 0.0) + value
         for branch, start in zip(branches, starts, strict=True):
             for span in branch:
                 for name, value in self.tree[span].reward.items():

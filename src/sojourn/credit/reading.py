@@ -50,7 +50,7 @@ class _Rows:
             stop = episode.stop
             values = (
                 self.groups,
-                total(episode.reward),
+                total(episode.reward) + sum(map(total, episode.paid.values())),
                 episode.valid,
                 episode.standing < Standing.UNUSABLE,
                 stop is not None and stop.bootstraps,

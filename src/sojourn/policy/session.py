@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sojourn.core import (
     Action,
     Context,
-    Environment,
     Episode,
+    JointTransition,
     Message,
     Observation,
     Reward,
@@ -59,22 +60,24 @@ Program = Callable[["Session"], Awaitable[None]]
 class Session:
     """What an agent program holds: the world, the policies, and the episode being recorded.
 
-    runner: runs the world's code; one for the episode.
+    runner: runs the world's code; one for the episode.  seats: which policy speaks for an agent; "actor" for one that is not named.
     """
 
     def __init__(
         self,
         episode: Episode,
-        environment: Environment,
+        environment: Any,
         policies: Mapping[str, Policy],
         *,
         seed: int,
         limits: Limits,
         runner: Runner | None = None,
+        seats: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.episode = episode
         self.environment = environment
         self.policies = policies
+        self.seats = seats
         self.seed = seed
         self.limits = limits
         self.runner = runner or Runner(UserCode(), f"episode {episode.id}")
@@ -110,26 +113,29 @@ class Session:
         self,
         start: Observation | Sequence[Message],
         *,
-        policy: str = "actor",
+        policy: str | None = None,
         agent: str = "agent",
         tools: Sequence[ToolSpec] | None = None,
         source: Context | None = None,
     ) -> Context:
-        """Open a context on the given messages; with `source`, as a rewrite of that one."""
+        """Open a context of `agent` on the given messages; with `source`, as a rewrite of that one.  `policy`: who will speak in it, if
+        not the one on the agent's seat."""
         messages = start.messages if isinstance(start, Observation) else tuple(start)
+        offered = self.environment.tools
         return self.episode.tree.new_context(
             messages,
-            renderer=self.policies[policy].renderer,
-            tools=self.environment.tools if tools is None else tools,
+            renderer=self._policy(policy, agent).renderer,
+            tools=tools if tools is not None else offered(agent) if callable(offered) else offered,
             agent=agent,
             source=source,
         )
 
-    async def act(self, context: Context, *, policy: str = "actor", legal: Sequence[str] = ()) -> tuple[Context, Action]:
-        """Let a policy speak; with `legal`, one of these texts and nothing else.  Acting twice from one context makes siblings."""
-        prompt = context.prompted()
+    async def act(self, context: Context, *, policy: str | None = None, legal: Sequence[str] = ()) -> tuple[Context, Action]:
+        """Let the agent of the context speak; with `legal`, one of these texts and nothing else.  Acting twice from one context makes
+        siblings.  `policy`: who speaks, if not the one on the agent's seat."""
+        prompt, speaker = context.prompted(), self._policy(policy, context.agent)
         anchor = self.environment.state_key() if isinstance(self.environment, StateKey) else None
-        child, action = await self.policies[policy].act(prompt, seed=self._draw(prompt, policy), anchor=anchor, legal=legal)
+        child, action = await speaker.act(prompt, seed=self._draw(prompt, speaker.name), anchor=anchor, legal=legal)
         self.episode.actions.append(child.span)
         return child, action
 
@@ -140,19 +146,50 @@ class Session:
         self._drawn[state] += 1
         return stable_hash(state, self._drawn[state])
 
-    def say(self, context: Context, action: Action, *, policy: str = "actor") -> Context:
+    def _policy(self, name: str | None, agent: str) -> Policy:
+        chosen = name or self.seats.get(agent, "actor")
+        if chosen not in self.policies:
+            seats = ", ".join(f"{each}: {role}" for each, role in self.seats.items()) or "none"
+            raise ValueError(
+                f"no policy '{chosen}' for agent '{agent}': there is {', '.join(self.policies)} (seats: {seats}); name it in roles, or give the "
+                "agent a seat"
+            )
+        return self.policies[chosen]
+
+    def say(self, context: Context, action: Action, *, policy: str | None = None) -> Context:
         """Put `action` into a policy's mouth: a demonstration.  It counts as an action of the episode, without log-probabilities."""
-        prompt = context.prompted()
-        tokens = self.policies[policy].renderer.as_sampled(action.text)
-        child = prompt.force(tokens, assistant(action.text, action.calls), policy=policy)
+        prompt, speaker = context.prompted(), self._policy(policy, context.agent)
+        tokens = speaker.renderer.as_sampled(action.text)
+        child = prompt.force(tokens, assistant(action.text, action.calls), policy=speaker.name)
         self.episode.actions.append(child.span)
         return child
 
     async def step(self, context: Context, action: Action) -> Observation:
         """Give the action that ended `context` to the world; the reward lands on it."""
-        transition = await self._ask(self.environment.step, action)
+        transition: Transition = await self._ask(self.environment.step, action)
         self._note(transition)
         self.reward(context, transition.reward)
+        await self._stepped(transition, context)
+        return transition.observation
+
+    async def reset_all(self, *, seed: int | None = None) -> Mapping[str, Observation]:
+        """`reset` of a world with several agents: what each sees first."""
+        world_seed = self.task_seed if seed is None else seed
+        seen: Mapping[str, Observation] = await self._ask(self.environment.reset, self.task, seed=world_seed)
+        self._begun = True
+        return seen
+
+    async def step_all(self, moves: Mapping[str, tuple[Context, Action]]) -> Mapping[str, Observation]:
+        """Give the world what all who act now have done, by agent; rewards land on an agent's last action.  Returns what each sees."""
+        transition: JointTransition = await self._ask(
+            self.environment.step, {agent: action for agent, (_, action) in moves.items()}
+        )
+        self._note(transition)
+        self._pay_agents(transition)
+        await self._stepped(transition, None)
+        return transition.observations
+
+    async def _stepped(self, transition: Transition | JointTransition, context: Context | None) -> None:
         self._steps += 1
         if transition.terminated:
             self.stop(StopReason.TERMINATED)
@@ -160,7 +197,11 @@ class Session:
             self.stop(StopReason.TRUNCATED)
         elif self._steps >= self.limits.max_turns:
             await self.cut(StopReason.TURN_LIMIT, context)
-        return transition.observation
+
+    def pay(self, agent: str, reward: float | Reward) -> None:
+        """Pay `agent` for the episode as a whole, at any time, also for what others did later.  Raises `ValueError` for what is no finite
+        number."""
+        self._pay(self.episode.paid.setdefault(agent, {}), reward)
 
     def reward(self, context: Context, reward: float | Reward) -> None:
         """Pay `reward` to the action that ended `context`.  Raises `ValueError` for what is no finite number."""
@@ -176,12 +217,22 @@ class Session:
         self.stop(reason)
         if not self._begun:
             return
-        transition = await self._ask(self.environment.truncate)
+        transition: Transition | JointTransition = await self._ask(self.environment.truncate)
         self._note(transition)
+        if isinstance(transition, JointTransition):
+            self._pay_agents(transition)
+            return
         spans = self.episode.actions[-1:] if context is None else [context.span]
         self._pay(self.episode.tree[spans[0]].reward if spans else self.episode.reward, transition.reward)
 
-    def _note(self, transition: Transition) -> None:
+    def _pay_agents(self, transition: JointTransition) -> None:
+        """Each agent's reward goes to the last thing that it did; to the agent itself if it has done nothing."""
+        tree = self.episode.tree
+        for agent, reward in transition.rewards.items():
+            own = [span for span in self.episode.actions if tree[span].agent == agent]
+            self._pay(tree[own[-1]].reward if own else self.episode.paid.setdefault(agent, {}), reward)
+
+    def _note(self, transition: Transition | JointTransition) -> None:
         self.episode.failures.extend(transition.failures)
         self.episode.info.update(transition.info)
 

@@ -26,8 +26,8 @@ class ValuedSession(Session):
         super().__init__(*session, **settings)
         self._program, self._rollouts = program, rollouts
 
-    async def act(self, context: Context, *, policy: str = "actor", legal: Sequence[str] = ()) -> tuple[Context, Action]:
-        seed = self._draw(context, f"value of {policy}")
+    async def act(self, context: Context, *, policy: str | None = None, legal: Sequence[str] = ()) -> tuple[Context, Action]:
+        seed = self._draw(context, f"value of {policy or context.agent}")
         value = mean([await self._continued(context, stable_hash(seed, number)) for number in range(self._rollouts)])
         child, action = await super().act(context, policy=policy, legal=legal)
         child.tree[child.span].value = value

@@ -1,0 +1,64 @@
+"""Which former selves are kept and met follows from the rule and from the record."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sojourn.training.league import Former, League, Record, elo
+
+
+def league(versions: int = 4, **settings: object) -> League:
+    found = League(Former(**settings))  # type: ignore[arg-type]
+    for version in range(versions):
+        found.add(version, {"w": torch.full((2,), float(version))})
+    return found
+
+
+def test_the_first_and_the_newest_are_kept_as_copies() -> None:
+    weight = torch.zeros(1)
+    found = League(Former(most=3))
+    for version in range(6):
+        found.add(version, {"w": weight})
+        weight += 1
+    assert {version: weights["w"].item() for version, weights in found.weights.items()} == {0: 0.0, 4: 4.0, 5: 5.0}
+
+
+@pytest.mark.parametrize(
+    ("opponents", "chances"), [("latest", [0, 0, 0, 1]), ("uniform", [0.25] * 4), ("prioritised", [0, 1 / 6, 2 / 3, 1 / 6])]
+)
+def test_who_is_met_follows_the_rule(opponents: str, chances: list[float]) -> None:
+    """Prioritised: (1 - p)^2 of 1, 1/2, 0 and 1/2 (never met) is 0, 1/4, 1, 1/4."""
+    found = league(opponents=opponents)
+    for version, returns in ((0, [1.0, 2.0]), (1, [1.0, -1.0, 0.0]), (2, [-1.0])):
+        found.record(version, returns)
+    np.testing.assert_allclose(found.chances([0, 1, 2, 3]), chances, atol=1e-12)
+    assert set(found.draw(50, np.random.default_rng(0))) <= {v for v, chance in enumerate(chances) if chance}
+
+
+def test_one_that_beats_all_still_meets_somebody() -> None:
+    found = league()
+    for version in range(4):
+        found.record(version, [1.0])
+    np.testing.assert_allclose(found.chances([0, 1, 2, 3]), [0.25] * 4)
+
+
+def test_a_resumed_league_draws_the_same() -> None:
+    found = league()
+    found.record(1, [1.0, -1.0, -1.0])
+    resumed = League(found.former)
+    resumed.load_state(found.state())
+    resumed.load_state_dict(found.state_dict())
+    assert resumed.draw(20, np.random.default_rng(3)) == found.draw(20, np.random.default_rng(3))
+    assert resumed.describe() == found.describe() == {"league/1": round(1 / 3, 4)}
+
+
+def test_ratings_explain_the_scores() -> None:
+    """Three players whose true odds are 10 to 1 from one to the next: 400 points apart."""
+    odds = {1: 10 / 11, 2: 100 / 101}
+    names = ["a", "b", "c"]
+    payoffs = {(names[i], names[j]): Record(1000, 1000 * odds[j - i]) for i in range(3) for j in range(i + 1, 3)}
+    found = elo(payoffs, rounds=4000, k=4.0)
+    assert found["a"] == pytest.approx(400, abs=5)
+    assert found["b"] == pytest.approx(0, abs=5)
