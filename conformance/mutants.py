@@ -34,6 +34,7 @@ TESTS = {
     "recursion steps": "credit/test_recursion_and_steps.py credit/test_values.py credit/test_formula.py",
     "compose dense turns transforms": "credit/test_turns_and_composition.py credit/test_formula.py",
     "formula": "credit/test_formula.py",
+    "needs": "credit/test_needs.py",
     "ranges": "credit/test_options.py",
     "filters pairs replay shaping": "credit/test_shaping_filters_pairs.py",
     "ratio smooth trust_region weighted": "objectives/test_trust_regions.py objectives/test_far_from_the_start.py",

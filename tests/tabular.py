@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from inside import inside
 from numpy.typing import NDArray
 
 from sojourn.conformance.synthetic import Script, Turn, group
@@ -234,7 +235,7 @@ class Batch:
 def ascent(algorithm: Preset, batches: Sequence[Batch], fed: Fed) -> Floats:
     """Minus the weighted sum of the gradients of the loss over batches, at the logits of the policy that sampled them."""
     together: dict[Any, list[Tokens]] = {}
-    apart = any(isinstance(part, WHOLE_BATCH) for part in algorithm.parts())
+    apart = any(isinstance(part, WHOLE_BATCH) for part in inside(algorithm))
     for number, batch in enumerate(batches):
         tokens = trained_tokens(algorithm, batch, fed)
         if len(tokens["state"]):

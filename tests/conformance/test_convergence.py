@@ -14,13 +14,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from inside import inside
 from tabular import Adam, Batch, Fed, Floats, Path, World, ascent, rows, softmax, table, trained_tokens, uphill
 
-from sojourn.credit import Columns, Normaliser, PassKBest, StepRelative
+from sojourn.credit import Columns, Normaliser, PassKBest, StepRelative, critic_targets, reads
 from sojourn.objectives import CriticInputs
 from sojourn.objectives.presets import PRESETS, Preset, preset
 from sojourn.objectives.presets.offline import OFFLINE
-from sojourn.training.algorithm import reads_continuations, reads_greedy, targets
 
 TEMPTING = World(turns=2, pay=((0.0625, 0.0), (0.0, 0.0)))
 """A small reward for staying away from the prize."""
@@ -47,7 +47,7 @@ class Critic:
 
     def learn(self, columns: Columns, paths: list[Path]) -> None:
         assert self.algorithm.critic is not None and self.algorithm.credit is not None
-        old, target = torch.tensor(columns.value_T), torch.tensor(targets(self.algorithm.credit, columns))
+        old, target = torch.tensor(columns.value_T), torch.tensor(critic_targets(self.algorithm.credit, columns))
         state, action, turn = map(torch.tensor, rows(paths))
         for _ in range(4):
             value = torch.stack([self.before[turn, state], self.chosen[turn, state, action]], 1).reshape(-1)
@@ -87,11 +87,11 @@ class Run:
         assert self.algorithm.credit is not None
         if self.critic:
             before, chosen = self.critic.before.detach().numpy().copy(), self.critic.chosen.detach().numpy().copy()
-        if reads_continuations(self.algorithm.credit):
+        if "value_S" in reads(self.algorithm.credit):
             for turn, state in product(range(turns), range(2)):
                 rest = replace(self.world, turns=turns - turn, start=state)
                 before[turn, state] = np.mean([path.total for path in self.sampled(policy, 9, rest)])
-        if reads_greedy(self.algorithm.credit):
+        if "baseline_E" in reads(self.algorithm.credit):
             greedy = self.sampled(np.eye(2)[policy.argmax(1)], EPISODES // self.size)
             baseline = np.repeat([path.total for path in greedy], self.size)
         return Fed(policy=policy, reference=self.reference, before=before, chosen=chosen, baseline=baseline)
@@ -117,7 +117,7 @@ ON_POLICY = [name for name in PRESETS if name not in OFFLINE]
 
 def own_deviation(name: str) -> bool:
     """Whether a group's returns are divided by the group's own deviation."""
-    parts = list(preset(name).parts())
+    parts = list(inside(preset(name)))
     whole_batch = any(isinstance(part, StepRelative) and part.bucket == "batch" for part in parts)
     return not whole_batch and any(
         isinstance(part, PassKBest) or (isinstance(part, Normaliser) and part.deviation == "group") for part in parts

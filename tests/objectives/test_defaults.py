@@ -85,5 +85,6 @@ def test_a_mix_has_one_weight_for_each_part() -> None:
 
 def test_who_reads_the_policy_at_the_start_of_the_update() -> None:
     """Only for these is it scored."""
-    assert objectives.Importance().reads_old and objectives.SecondMoment().reads_old and objectives.Kto().reads_old
-    assert not objectives.NegativeSequenceMask().reads_old
+    for part in (objectives.Importance(), objectives.SecondMoment(), objectives.Kto()):
+        assert "old_logp" in part.reads
+    assert not objectives.NegativeSequenceMask().reads

@@ -385,7 +385,7 @@ def test_a_truncated_weight_may_end_below_1_and_a_mask_may_not() -> None:
     ],
 )
 def test_how_far_an_advantage_works(objective: PolicyGradient, reach: str | None) -> None:
-    assert objective.reach == reach
+    assert objective.reach() == reach
 
 
 def test_the_default_is_dapo_s_clip() -> None:

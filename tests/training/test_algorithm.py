@@ -16,7 +16,7 @@ from small_run import config, experiment
 from sojourn.agents import markov, react
 from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.core import Action, Environment, Observation, StopReason, Task, Transition
-from sojourn.credit import Columns, Then, VTrace, Whiten, columns, value_targets
+from sojourn.credit import Columns, Then, VTrace, Whiten, columns, critic_targets, value_targets
 from sojourn.learner import Critic, Learner, OptimizerConfig
 from sojourn.objectives import ValueLoss
 from sojourn.objectives.presets import PRESETS
@@ -107,7 +107,7 @@ def test_the_greedy_episode_is_remax_s_baseline(tmp_path: Path) -> None:
 def test_the_critic_discounts_as_the_credit_does(name: str, expected: list[float]) -> None:
     """Two actions of two tokens, paid 1 at the end."""
     table = replace(columns([group([Script([Turn(2), Turn(2)], final=1.0)])]), value_T=np.array([0.3, -0.2, 0.7, 0.1]))
-    np.testing.assert_allclose(algorithm.targets(PRESETS[name].credit or algorithm.no_credit, table), expected)
+    np.testing.assert_allclose(critic_targets(PRESETS[name].credit or algorithm.no_credit, table), expected)
 
 
 def test_the_critic_s_targets_hold_the_penalties_that_the_credit_subtracts() -> None:
@@ -116,7 +116,7 @@ def test_the_critic_s_targets_hold_the_penalties_that_the_credit_subtracts() -> 
     assert table.logp_T is not None
     table = replace(table, value_T=np.array([0.3, -0.2, 0.7, 0.1]), ref_logp_T=table.logp_T - [0.4, 0.0, -0.2, 1.0])
     assert PRESETS["ppo"].credit is not None
-    np.testing.assert_allclose(algorithm.targets(PRESETS["ppo"].credit, table), [0.94, 0.96, 0.96, 0.95])
+    np.testing.assert_allclose(critic_targets(PRESETS["ppo"].credit, table), [0.94, 0.96, 0.96, 0.95])
 
 
 def test_under_v_trace_the_critic_learns_v_trace_s_values() -> None:
@@ -128,7 +128,7 @@ def test_under_v_trace_the_critic_learns_v_trace_s_values() -> None:
     second = value[1] + (1 - value[1])
     first = value[0] + 0.5 * (value[1] - value[0]) + 0.5 * (1 - value[1])
     for credit in (VTrace(), Then(credit=VTrace(), transforms=(Whiten(),))):
-        np.testing.assert_allclose(algorithm.targets(credit, table), [first, second])
+        np.testing.assert_allclose(critic_targets(credit, table), [first, second])
 
 
 @pytest.mark.parametrize("name", ["ppo", "impala"])

@@ -22,6 +22,7 @@ from sojourn.engine import SamplingParams
 from sojourn.engine.sampling import restrict
 from sojourn.objectives import Aggregation, BatchRule, CriticInputs, Denominators, LossInputs, PolicyGradient, ValueLoss
 from sojourn.objectives.aggregation import Over
+from sojourn.objectives.inputs import compares
 from sojourn.objectives.presets import preset
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def flatten(rows: Rows, algorithm: str) -> tuple[LossInputs, Tensor]:
     """The action tokens of all rows, and the row of each.  What is compared may be rows, or their first actions (Step-DPO)."""
     row = torch.arange(len(rows.mask))[:, None].expand_as(rows.mask)[rows.mask]
     turn, prompt = rows.turn[rows.mask], rows.prompt[row]
-    actions = getattr(preset(algorithm).objective, "compares", None) == "actions"
+    actions = compares(preset(algorithm).objective) == "actions"
     first = torch.stack([each[each >= 0][0] for each in rows.turn])
     sequence = turn if actions else row
     inputs = LossInputs(

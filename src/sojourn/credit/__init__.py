@@ -18,8 +18,9 @@ from sojourn.credit.filters import (
     keep,
 )
 from sojourn.credit.formula import LEGEND, formula
-from sojourn.credit.gae import BiLevelGae, Gae, value_targets
+from sojourn.credit.gae import BiLevelGae, Gae, critic_targets, value_targets
 from sojourn.credit.group import GroupRelative, Normaliser, dr_grpo, grpo, rloo
+from sojourn.credit.needs import declares, reads
 from sojourn.credit.pairs import action_pairs, episode_pairs
 from sojourn.credit.passk import PassK, PassKBest
 from sojourn.credit.reading import columns
@@ -36,6 +37,6 @@ __all__ = [
     "EntropyBonus", "Filter", "Gae", "GiGPO", "GivenBaseline", "GroupRelative", "InformationGain", "Kept", "KlInReward", "LeafRelative",
     "MaxRL",    "Normaliser", "OptimalTokenBaseline", "Overlong", "PassK", "PassKBest", "PositiveOnly", "ProcessRewards", "Replay",
     "ResampleOnCorrect", "Shaping", "StepRelative", "Sum", "Then", "TokenReturns", "TopVariance", "TreePO", "TreeRPO", "VTrace",
-    "Whiten", "ZeroSignal", "action_pairs", "columns", "dr_grpo", "episode_pairs", "formula", "grpo", "keep", "opo", "rloo", "shaped",
-    "value_targets",
+    "Whiten", "ZeroSignal", "action_pairs", "columns", "critic_targets", "declares", "dr_grpo", "episode_pairs", "formula", "grpo", "keep",
+    "opo", "reads", "rloo", "shaped", "value_targets",
 ]  # fmt: skip

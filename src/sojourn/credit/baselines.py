@@ -15,6 +15,7 @@ import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats, Ints
 from sojourn.credit.group import Normaliser, anchor
+from sojourn.credit.needs import no_baseline
 from sojourn.credit.ranges import INF, checked, within
 from sojourn.credit.recursion import backward_tokens
 
@@ -29,6 +30,9 @@ class OPO:
     """
 
     formula: ClassVar[str] = "A = R - b,  b = sum l R / sum l over the group,  l tokens of an episode"
+
+    def refuses(self, size: int) -> str:
+        return no_baseline(size)
 
     def __call__(self, columns: Columns) -> Floats:
         weight = np.where(columns.valid_E, columns.length_E, 0).astype(np.float64)
@@ -46,6 +50,7 @@ class GivenBaseline:
     """Return minus `columns.baseline_E`: the greedy rollout's return (ReMax), or the reference's mean (AdaptThink)."""
 
     formula: ClassVar[str] = "A = R - b,  b = return of another rollout of the same task"
+    reads: ClassVar[frozenset[str]] = frozenset({"baseline_E"})
 
     def __call__(self, columns: Columns) -> Floats:
         if columns.baseline_E is None:
@@ -64,6 +69,9 @@ class GPG:
 
     def __post_init__(self) -> None:
         within(self, scale=(1e-9, INF))
+
+    def refuses(self, size: int) -> str:
+        return no_baseline(size)
 
     def __call__(self, columns: Columns) -> Floats:
         centred = CENTRE(columns.return_E, columns.group_E, columns.valid_E)
@@ -84,6 +92,9 @@ class MaxRL:
     def __post_init__(self) -> None:
         within(self, epsilon=(0, INF))
 
+    def refuses(self, size: int) -> str:
+        return no_baseline(size)
+
     def __call__(self, columns: Columns) -> Floats:
         centred = CENTRE(columns.return_E, columns.group_E, columns.valid_E)
         valid = columns.valid_E
@@ -103,6 +114,11 @@ class OptimalTokenBaseline:
     formula: ClassVar[str] = (
         "A_it = G_it - b_t,  b_t = sum_i G_it W_it / sum_i W_it over the group,  W_it = sum_{u <= t} (1 - 2 pi_iu + sum_v pi_iu(v)^2)"
     )
+
+    reads: ClassVar[frozenset[str]] = frozenset({"square_T"})
+
+    def refuses(self, size: int) -> str:
+        return no_baseline(size)
 
     def __call__(self, columns: Columns) -> Floats:
         if columns.square_T is None or columns.logp_T is None:

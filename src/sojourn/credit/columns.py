@@ -7,7 +7,7 @@ exist here: observations are carried over by `parent_S`, so no estimator can see
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -88,6 +88,8 @@ class Columns:
     """Value of the state after the action; read at the leaves of episodes that bootstrap."""
     baseline_E: Floats | None = None
     """Return of another rollout of the same task (the greedy one, the reference's mean)."""
+    coefficients: Mapping[str, float] = field(default_factory=dict)
+    """Coefficients that a target has moved, by name; a part that has one reads it here before it takes its own."""
 
     @property
     def group_S(self) -> Ints:

@@ -15,7 +15,9 @@ import numpy as np
 
 from sojourn.credit.columns import Columns, Credit, Floats
 from sojourn.credit.formula import formula
+from sojourn.credit.gae import critic_targets
 from sojourn.credit.group import Normaliser
+from sojourn.credit.needs import Composite, reads
 from sojourn.credit.ranges import checked, weighed, within
 from sojourn.credit.recursion import backward_tokens
 from sojourn.credit.transforms import Transform
@@ -42,7 +44,7 @@ class TokenReturns:
 
 
 @checked
-class Sum:
+class Sum(Composite):
     """Weighted sum of several credits."""
 
     parts: tuple[Credit, ...]
@@ -52,6 +54,14 @@ class Sum:
 
     def __post_init__(self) -> None:
         weighed(self)
+
+    @property
+    def made_of(self) -> tuple[object, ...]:
+        return self.parts
+
+    def targets(self, columns: Columns) -> Floats:
+        """What the critic should predict, shape (T,): as the first part that reads values says."""
+        return critic_targets(next((part for part in self.parts if "value_T" in reads(part)), None), columns)
 
     @property
     def formula(self) -> str:
@@ -66,13 +76,21 @@ class Sum:
 
 
 @checked
-class Then:
+class Then(Composite):
     """A credit followed by transforms of its advantages."""
 
     credit: Credit
     """Where the advantages come from."""
     transforms: tuple[Transform, ...]
     """`transform(columns, advantage_T) -> advantage_T`, in order."""
+
+    @property
+    def made_of(self) -> tuple[object, ...]:
+        return (self.credit, *self.transforms)
+
+    def targets(self, columns: Columns) -> Floats:
+        """What the critic should predict, shape (T,): as for the credit before the transforms."""
+        return critic_targets(self.credit, columns)
 
     @property
     def formula(self) -> str:
@@ -104,6 +122,9 @@ class GDPO:
             f"A^n = {self.normaliser.formula('R^n')} for each reward term n\n"
             f"A = {ACROSS.formula('S', batch='episodes of the batch')},  S = sum_n w_n A^n"
         )
+
+    def refuses(self, size: int) -> str:
+        return self.normaliser.refuses(size)
 
     def __call__(self, columns: Columns) -> Floats:
         each = {name: self.normaliser(value, columns.group_E, columns.valid_E) for name, value in columns.terms_E.items()}

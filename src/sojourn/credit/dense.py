@@ -13,6 +13,8 @@ import numpy as np
 
 from sojourn.credit.columns import Columns, Credit, Floats
 from sojourn.credit.formula import formula
+from sojourn.credit.gae import critic_targets
+from sojourn.credit.needs import Composite, coefficients, reads
 from sojourn.credit.ranges import INF, checked, within
 
 Estimator: TypeAlias = Literal["k1", "k2", "k3", "abs"]
@@ -35,7 +37,7 @@ def log_ratio(columns: Columns) -> Floats:
 
 
 @checked
-class KlInReward:
+class KlInReward(Composite):
     """A credit whose rewards are lowered by the divergence from the reference.  The right gradient of a KL penalty."""
 
     credit: Credit
@@ -53,6 +55,22 @@ class KlInReward:
     def __post_init__(self) -> None:
         within(self, coefficient=(0, INF))
 
+    @property
+    def made_of(self) -> tuple[object, ...]:
+        return (self.credit,)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return reads(self.credit) | {"ref_logp_T", "policy_logp_T"}
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        return coefficients(self.credit) | {"kl_coefficient": self.coefficient}
+
+    def targets(self, columns: Columns) -> Floats:
+        """What the critic should predict, shape (T,): what is left after the penalties."""
+        return critic_targets(self.credit, self.paid(columns))
+
     def __call__(self, columns: Columns) -> Floats:
         return self.credit(self.paid(columns))
 
@@ -61,7 +79,8 @@ class KlInReward:
         log = log_ratio(columns)
         divergence = {"k1": log, "k2": log**2 / 2, "k3": capped_exp(-log) - 1 + log, "abs": np.abs(log)}[self.estimator]
         before = 0.0 if columns.penalty_T is None else columns.penalty_T
-        return replace(columns, penalty_T=before - self.coefficient * divergence)
+        coefficient = columns.coefficients.get("kl_coefficient", self.coefficient)
+        return replace(columns, penalty_T=before - coefficient * divergence)
 
 
 @checked
@@ -69,6 +88,8 @@ class Distillation:
     """Advantage of a token: how much likelier the teacher (in `ref_logp_T`) thinks it than the student."""
 
     formula: ClassVar[str] = "A_t = log pi_teacher - log pi"
+    reads: ClassVar[frozenset[str]] = frozenset({"ref_logp_T", "policy_logp_T"})
+    traits: ClassVar[frozenset[str]] = frozenset({"teacher"})
 
     def __call__(self, columns: Columns) -> Floats:
         return np.where(columns.valid_E[columns.episode_S[columns.row_T]], -log_ratio(columns), 0.0)

@@ -59,6 +59,14 @@ class Band:
         if not 0 <= self.low <= self.high <= 1:
             raise ValueError(f"Band(low={self.low}, high={self.high}): no group can lie in it; 0 <= low <= high <= 1")
 
+    def refuses(self, size: int) -> str:
+        if any(self.low <= wins / size <= self.high for wins in range(size + 1)):
+            return ""
+        return (
+            f"no group of {size} has a share of successes in the band {self.low:g} to {self.high:g}, so nothing would be trained; widen the "
+            "band, or raise the group size"
+        )
+
     def __call__(self, columns: Columns) -> Bools:
         valid = columns.valid_E
         count, wins = np.bincount(columns.group_E, valid), np.bincount(columns.group_E, valid & columns.success_E)

@@ -9,7 +9,7 @@ action V is 0 if the episode ended, and `columns.after_S` if it was cut.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -71,6 +71,14 @@ class Gae:
         line += ",  V = mean return of fresh rollouts" if self.monte_carlo else ""
         return line if self.alpha is None else f"{line},  lambda = 1 - 1 / (alpha l_i)"
 
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"value_S" if self.monte_carlo else "value_T"})
+
+    def targets(self, columns: Columns) -> Floats:
+        """What the critic should predict, shape (T,): returns with this discount."""
+        return value_targets(columns, gamma=1.0 if self.level == "turn" else self.gamma, gamma_turn=self.gamma)
+
     def __call__(self, columns: Columns) -> Floats:
         if self.level == "turn":
             before = values_before_actions(columns, self.monte_carlo)
@@ -104,6 +112,20 @@ def value_targets(columns: Columns, *, gamma: float = 1.0, gamma_turn: float | N
     return over_tokens(columns, value, gamma_T, lam) + value
 
 
+def critic_targets(credit: object, columns: Columns) -> Floats:
+    """What a critic beside `credit` should predict, shape (T,): what the credit says (`targets`), else undiscounted returns."""
+    if isinstance(credit, HasTargets):
+        return credit.targets(columns)
+    return value_targets(columns)
+
+
+@runtime_checkable
+class HasTargets(Protocol):
+    """A credit that discounts, pays on top, or corrects, so that its critic must, too."""
+
+    def targets(self, columns: Columns) -> Floats: ...
+
+
 @checked
 class BiLevelGae:
     """Turns first, then the tokens of each turn.  [RAGEN, arXiv 2504.20073]
@@ -121,6 +143,7 @@ class BiLevelGae:
     lam: float = 0.95
     """lambda within an action."""
 
+    reads: ClassVar[frozenset[str]] = frozenset({"value_T"})
     formula: ClassVar[str] = (
         "A_s = delta_s + gamma_turn lambda_turn A_{s+1},  delta_s = r_s + gamma_turn V_{s+1} - V_s  (turns)\n"
         "A_t = delta_t + gamma lambda A_{t+1},  delta_t = gamma V_{t+1} - V_t, on a turn's last token A_t = A_s + V_s - V_t  (tokens)"
@@ -128,6 +151,10 @@ class BiLevelGae:
 
     def __post_init__(self) -> None:
         within(self, gamma=(0, 1), lam=(0, 1), gamma_turn=(0, 1), lam_turn=(0, 1))
+
+    def targets(self, columns: Columns) -> Floats:
+        """What the critic should predict, shape (T,): returns with both discounts."""
+        return value_targets(columns, gamma=self.gamma, gamma_turn=self.gamma_turn)
 
     def __call__(self, columns: Columns) -> Floats:
         value, start = required_values(columns), columns.start_S

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Floats, Ints
+from sojourn.credit.needs import no_baseline
 from sojourn.credit.ranges import INF, checked, within
 
 Level = Literal["group", "batch", "none"]
@@ -66,6 +67,9 @@ class Normaliser:
         if self.deviation == "none":
             return centred
         return f"{centred if centred == x else f'({centred})'} / (std({x} | {words[self.deviation]}) + epsilon)"
+
+    def refuses(self, size: int) -> str:
+        return no_baseline(size) if "group" in (self.mean, self.deviation) else ""
 
     def _normalise(self, value: Floats, group: Ints) -> Floats:
         centred = value
@@ -120,6 +124,9 @@ class GroupRelative:
     @property
     def formula(self) -> str:
         return f"A = {self.normaliser.formula('R')}"
+
+    def refuses(self, size: int) -> str:
+        return self.normaliser.refuses(size)
 
     def __call__(self, columns: Columns) -> Floats:
         return columns.spread_episodes(self.normaliser(columns.return_E, columns.group_E, columns.valid_E))

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from sojourn.credit.columns import Columns, Floats
+from sojourn.credit.needs import no_baseline
 from sojourn.credit.ranges import INF, checked, within
 
 
@@ -28,6 +29,9 @@ class PassKBest:
 
     def __post_init__(self) -> None:
         within(self, epsilon=(0, INF))
+
+    def refuses(self, size: int) -> str:
+        return no_baseline(size)
 
     def __call__(self, columns: Columns) -> Floats:
         advantage = np.zeros(len(columns.return_E))
@@ -60,6 +64,9 @@ class PassK:
 
     def __post_init__(self) -> None:
         within(self, k=(1, INF))
+
+    def refuses(self, size: int) -> str:
+        return f"pass@{self.k} with groups of {size}; raise the group size, or lower k" if size < self.k else no_baseline(size)
 
     def __call__(self, columns: Columns) -> Floats:
         advantage = np.zeros(len(columns.return_E))

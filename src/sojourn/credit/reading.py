@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ class _Rows:
 
     def finish(self) -> Columns:
         names = sorted({name for terms in self.terms for name in terms})
-        arrays = {name: np.array(values, _dtype(name)) for name, values in (self.spans | self.episodes).items()}
+        arrays: dict[str, Any] = {name: np.array(values, _dtype(name)) for name, values in (self.spans | self.episodes).items()}
         return Columns(
             **arrays,
             value_S=None if None in self.values else np.array(self.values, np.float64),

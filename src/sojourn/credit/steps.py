@@ -70,6 +70,10 @@ class StepRelative:
     def formula(self) -> str:
         return f"A_s = {self.normaliser.formula('G', group=self.bucket)},  {RETURNS}"
 
+    def refuses(self, size: int) -> str:
+        within_one = self.bucket in ("batch", "siblings")  # the batch, or the branches of one episode that is a tree
+        return "" if within_one else self.normaliser.refuses(size)
+
     def __call__(self, columns: Columns) -> Floats:
         valid = columns.valid_E[columns.episode_S]
         return columns.spread(self.normaliser(action_returns(columns, self.gamma), buckets(columns, self.bucket), valid))
@@ -93,6 +97,9 @@ class GiGPO:
     def formula(self) -> str:
         step = self.normaliser.formula("G", group="state")
         return f"A_s = {self.normaliser.formula('R')} + omega ({step}),  {RETURNS}"
+
+    def refuses(self, size: int) -> str:
+        return self.normaliser.refuses(size)
 
     def __call__(self, columns: Columns) -> Floats:
         episode = GroupRelative(normaliser=self.normaliser)

@@ -77,6 +77,7 @@ class EntropyBonus:
     """A + min(alpha H, |A| / kappa), H detached: uncertain tokens weigh more, no sign flips.  [arXiv 2506.14758]"""
 
     formula: ClassVar[str] = "A_t <- A_t + min(alpha H_t, |A_t| / kappa)"
+    reads: ClassVar[frozenset[str]] = frozenset({"entropy_T"})
 
     alpha: float = 0.4
     """Weight of the entropy, per nat."""

@@ -14,7 +14,9 @@ import numpy as np
 
 from sojourn.credit.columns import Bools, Columns, Credit, Floats
 from sojourn.credit.formula import formula
+from sojourn.credit.gae import critic_targets
 from sojourn.credit.group import Normaliser
+from sojourn.credit.needs import Composite, reads
 from sojourn.credit.ranges import INF, checked, within
 from sojourn.credit.recursion import backward_actions, mean_of_children
 from sojourn.credit.steps import Bucket, buckets
@@ -70,6 +72,9 @@ class MTGRPO:
         outcome, turn = self.normaliser.formula("R_outcome"), self.normaliser.formula("r", group="turn")
         return f"A_s = A_outcome + kappa A_turn,  A_turn = 0 for an episode's last action\nA_outcome = {outcome}\nA_turn = {turn}"
 
+    def refuses(self, size: int) -> str:
+        return self.normaliser.refuses(size)
+
     def __call__(self, columns: Columns) -> Floats:
         turn_S, paid_S, outcome_E = split_rewards(columns, self.turn_terms, last=False)
         turn = self.normaliser(turn_S, buckets(columns, "turn"), paid_S & columns.valid_E[columns.episode_S])
@@ -110,6 +115,9 @@ class ProcessRewards:
         outcome = self.normaliser.formula("R_outcome", group=pool or "group")
         return f"A_s = x_s + gamma A_{{s+1}},  x_s = {turn}\nx_s <- x_s + {outcome} on an episode's last action"
 
+    def refuses(self, size: int) -> str:
+        return self.normaliser.refuses(size)
+
     def __call__(self, columns: Columns) -> Floats:
         turn_S, paid_S, outcome_E = split_rewards(columns, self.turn_terms, last=True)
         paid_S = paid_S & columns.valid_E[columns.episode_S]
@@ -124,7 +132,7 @@ class ProcessRewards:
 
 
 @checked
-class InformationGain:
+class InformationGain(Composite):
     """A credit whose actions are paid for what they taught, as the term `information`.  [IGPO, arXiv 2510.14967]
 
         I_s = f(answer | what s led to) - f(answer | what s knew)        f = log p, the mean over the answer's tokens, or p = exp of it
@@ -142,6 +150,18 @@ class InformationGain:
         f = "log p" if self.measure == "logp" else "p"
         gain = f"I_s = {f}(answer | what s led to) - {f}(answer | what s knew)"
         return f"r_s <- r_s + I_s,  {gain}\n{formula(self.credit)}"
+
+    @property
+    def made_of(self) -> tuple[object, ...]:
+        return (self.credit,)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return reads(self.credit) | {"answer_S"}
+
+    def targets(self, columns: Columns) -> Floats:
+        """What the critic should predict, shape (T,): returns with the gains."""
+        return critic_targets(self.credit, self.paid(columns))
 
     def __call__(self, columns: Columns) -> Floats:
         return self.credit(self.paid(columns))

@@ -33,6 +33,8 @@ class VTrace:
     c_max: float = 1.0
     """Cap of the traces; decides the variance only."""
 
+    reads: ClassVar[frozenset[str]] = frozenset({"value_T", "policy_logp_T"})
+    traits: ClassVar[frozenset[str]] = frozenset({"weighs"})
     formula: ClassVar[str] = (
         "A_t = rho_t (r_t + gamma v_{t+1} - V_t),  rho_t = min(rho_max, pi / mu),  c_t = lambda min(c_max, pi / mu)\n"
         "v_t - V_t = rho_t (r_t + gamma V_{t+1} - V_t) + gamma c_t (v_{t+1} - V_{t+1})"

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sojourn.core import ROOT, EpisodeGroup, Ints, Kind, Span, TrajectoryTree
-from sojourn.credit import Columns, action_pairs, episode_pairs
+from sojourn.credit import Columns, action_pairs, episode_pairs, reads
 from sojourn.credit.dense import capped_exp
 from sojourn.engine.attention import attach, using
 from sojourn.engine.cache import Shape
@@ -31,6 +31,7 @@ from sojourn.learner.head import legal_log_probabilities, log_probabilities, squ
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Mix, Objective, imitates
 from sojourn.objectives.batch_rules import BatchRule
+from sojourn.objectives.inputs import compares, reach
 from sojourn.phases import phase
 
 Rows = NDArray[np.int64]
@@ -145,7 +146,7 @@ class Learner:
         part = replace(whole.take(row), logp=logp, entropy=entropy)
         if fresh:
             part = replace(part, old_logp=logp.detach())
-        if self.reference is not None and whole.ref_logp is None and getattr(objective, "kl", None) is not None:
+        if self.reference is not None and whole.ref_logp is None and "ref_logp" in reads(objective):
             part = replace(part, ref_logp=self.score(micro, self.reference)[0])
         return part
 
@@ -190,10 +191,10 @@ class Learner:
         assert columns.logp_T is not None, "the engine reports log-probabilities"
         episode_T = columns.episode_S[columns.row_T]
         behaviour = torch.from_numpy(columns.logp_T).float()
-        start = columns.policy_logp_T if getattr(objective, "reads_old", False) else None
-        compares = getattr(objective, "compares", None)
-        pairs = {"episodes": episode_pairs, "actions": action_pairs}[compares](columns) if compares else None
-        sequence = torch.from_numpy(columns.row_T if compares == "actions" else episode_T)
+        start = columns.policy_logp_T if "old_logp" in reads(objective) else None
+        what = compares(objective)
+        pairs = {"episodes": episode_pairs, "actions": action_pairs}[what](columns) if what else None
+        sequence = torch.from_numpy(columns.row_T if what == "actions" else episode_T)
         prompt = torch.from_numpy(columns.group_E[episode_T])
         trained = torch.from_numpy(trained_T)
         forced = None if columns.forced_S is None else torch.from_numpy(columns.forced_S[columns.row_T])
@@ -213,6 +214,7 @@ class Learner:
             entropy=None if columns.entropy_T is None else torch.from_numpy(columns.entropy_T).float(),
             forced=forced if some else None,
             sampled_counts=Denominators.count(sequence[said], prompt[said]) if some else None,
+            coefficients=columns.coefficients,
         )
         ruled_T = trained if imitates(objective) and not isinstance(objective, Mix) else said
         if not isinstance(objective, BatchRule) or not ruled_T.any():
@@ -304,14 +306,14 @@ class Learner:
         """Tokens that the loss depends on: those of pairs, or those that an advantage reaches."""
         if whole.pairs is not None:
             return torch.isin(whole.sequence, whole.pairs).numpy()
-        reach = getattr(objective, "reach", None)
-        if reach is None:
+        far = reach(objective, whole)
+        if far is None:
             return np.ones(len(advantage_T), bool)
         unit_T = {
             "token": np.arange(len(advantage_T)),
             "turn": columns.row_T,
             "sequence": columns.episode_S[columns.row_T],
-        }[reach]
+        }[far]
         return np.isin(unit_T, unit_T[advantage_T != 0])
 
 

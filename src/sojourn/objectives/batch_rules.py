@@ -100,6 +100,7 @@ class TopEntropy:
 
     share: float = 0.2
     """Share of tokens that are trained."""
+    reads: ClassVar[frozenset[str]] = frozenset({"entropy_T"})
 
     def __post_init__(self) -> None:
         within(self, share=(0, 1))

@@ -27,14 +27,14 @@ Level: TypeAlias = Literal["token", "sequence", "product"]
 
 class Correction(Protocol):
     """`correction(inputs) -> weight_T`, detached.  `weighs` is True if it multiplies by rho; `level` is the tokens that one
-    weight reads: "token" if it is that token alone; `reads_old` is True if it tells `old_logp` from `behaviour_logp`."""
+    weight reads: "token" if it is that token alone; `reads` holds "old_logp" if it tells that from `behaviour_logp`."""
 
     @property
     def weighs(self) -> bool: ...
     @property
     def level(self) -> Level: ...
     @property
-    def reads_old(self) -> bool: ...
+    def reads(self) -> frozenset[str]: ...
 
     def __call__(self, inputs: LossInputs) -> Tensor: ...
 
@@ -51,7 +51,7 @@ class Importance:
     """Upper bound; raising it lowers bias and raises variance.  Of a truncated weight it may lie below 1."""
     level: Level = "token"
     """Over what rho is taken; "sequence" is the geometric mean."""
-    reads_old: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset({"old_logp"})
 
     def __post_init__(self) -> None:
         if not (0 <= self.low <= 1 and self.low < self.high and (self.high >= 1 or self.action == "truncate")):
@@ -86,7 +86,7 @@ class NegativeSequenceMask:
     """In nats for each token."""
     weighs: ClassVar[bool] = False
     level: ClassVar[Level] = "sequence"
-    reads_old: ClassVar[bool] = False
+    reads: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         within(self, delta=(0, INF))
@@ -104,7 +104,8 @@ class SecondMoment:
     """Bound on mean (log rho)^2."""
     weighs: ClassVar[bool] = False
     level: ClassVar[Level] = "token"
-    reads_old: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset({"old_logp"})
+    traits: ClassVar[frozenset[str]] = frozenset({"rounding"})
 
     def __post_init__(self) -> None:
         within(self, tau=(1e-9, INF))

@@ -7,12 +7,14 @@ loss (`Denominators`).  A micro-batch holds whole sequences (episodes), so seque
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from sojourn.credit.needs import traits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +88,14 @@ class LossInputs:
     """Tokens that nobody sampled (a demonstration), bool; None if there are none."""
     sampled_counts: Denominators | None = None
     """Global counts of the tokens that were sampled, where some are forced."""
+    coefficients: Mapping[str, float] = field(default_factory=dict)
+    """Coefficients that a target has moved, by name; a part that has one reads it here before it takes its own."""
     prepared: bool = False
     """Whether the batch-level rules have seen the whole batch; if not, an objective takes this micro-batch for the whole."""
 
     def take(self, chosen: Tensor) -> LossInputs:
         """The micro-batch of the tokens where `chosen` is True; keeps sequences whole, and both sides of a pair together."""
-        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         tokens = {name: part for name, part in parts.items() if isinstance(part, Tensor) and name not in ("pairs", "level")}
         taken: dict[str, Any] = {name: part[chosen] for name, part in tokens.items()}
         if self.pairs is not None:
@@ -110,10 +114,37 @@ class LossInputs:
 
 
 Metrics: TypeAlias = dict[str, float]
+Compares: TypeAlias = Literal["episodes", "actions"]
+Reach: TypeAlias = Literal["token", "turn", "sequence"]
 Objective: TypeAlias = Callable[[LossInputs], tuple[Tensor, Metrics]]
 """`objective(inputs) -> (loss, metrics)`; both add up over micro-batches."""
 
 
 def imitates(objective: object) -> bool:
     """Whether an objective says again what was said, whoever said it, so that forced tokens are trained, too."""
-    return bool(getattr(objective, "imitates", False))
+    return "imitates" in traits(objective)
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """An objective that reads `pairs`."""
+
+    @property
+    def compares(self) -> Compares | None: ...
+
+
+@runtime_checkable
+class Reaching(Protocol):
+    """An objective that says how far an advantage works."""
+
+    def reach(self, moved: Mapping[str, float]) -> Reach | None: ...
+
+
+def compares(objective: Objective) -> Compares | None:
+    """What an objective makes pairs of; None if it reads none."""
+    return objective.compares if isinstance(objective, Comparing) else None
+
+
+def reach(objective: Objective, inputs: LossInputs) -> Reach | None:
+    """How far an advantage works in an objective; None if it acts on every token, or does not say."""
+    return objective.reach(inputs.coefficients) if isinstance(objective, Reaching) else None

@@ -9,6 +9,8 @@ reward (`sojourn.credit.KlInReward`).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from sojourn.credit.dense import Estimator
@@ -38,6 +40,11 @@ class Kl:
     unbiased: bool = False
     """Multiply by the ratio pi / pi_behaviour, gradient and all: with k3 the exact gradient of KL(pi || pi_ref) on samples of any
     policy.  [DeepSeek-V3.2, arXiv 2512.02556]"""
+    reads: ClassVar[frozenset[str]] = frozenset({"ref_logp"})
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        return {"kl_coefficient": self.coefficient}
 
     def __post_init__(self) -> None:
         within(self, coefficient=(0, INF))

@@ -31,8 +31,8 @@ class Kto:
     bad: float = 1.0
     """lam_U, weight of a bad sequence."""
 
-    reads_old: ClassVar[bool] = True
-    imitates: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset({"ref_logp_T", "old_logp"})
+    traits: ClassVar[frozenset[str]] = frozenset({"imitates"})
 
     def __post_init__(self) -> None:
         within(self, beta=(0, INF), good=(0, INF), bad=(0, INF))

@@ -8,18 +8,21 @@ reference, H_t entropy.  A published algorithm is a choice of each (`sojourn.obj
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from torch import Tensor
 
+from sojourn.credit.needs import Composite, coefficients, traits
 from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule, TopEntropy
 from sojourn.objectives.correction import Correction
-from sojourn.objectives.inputs import LossInputs, Metrics
+from sojourn.objectives.inputs import LossInputs, Metrics, Reach
 from sojourn.objectives.kl import Kl
 from sojourn.objectives.ratio import Centre, Granularity, capped_exp, log_ratio
-from sojourn.objectives.trust_region import Clip, Reach, TrustRegion, Unclipped
+from sojourn.objectives.trust_region import Clip, TrustRegion, Unclipped
 
 WIDER: tuple[Reach, ...] = ("token", "turn", "sequence")
 REACH: dict[str, Reach] = {"none": "token", "token": "token", "turn": "turn", "sequence": "sequence", "product": "sequence"}
@@ -27,7 +30,7 @@ REACH: dict[str, Reach] = {"none": "token", "token": "token", "turn": "turn", "s
 
 
 @checked
-class PolicyGradient:
+class PolicyGradient(Composite):
     """Advantages to loss.  The default is the token-mean clipped objective with a raised upper bound (DAPO's, eq. 8)."""
 
     granularity: Granularity = "token"
@@ -59,20 +62,33 @@ class PolicyGradient:
             name = type(self.trust_region).__name__
             raise ValueError(f"granularity 'none' has no ratio for {name} to bound; use Unclipped(), or another granularity")
 
-    @property
-    def reach(self) -> Reach | None:
+    def reach(self, moved: Mapping[str, float] = MappingProxyType({})) -> Reach | None:
         """How far an advantage works.  Where a token's turn (its sequence; the token itself) holds no advantage, the token adds
-        nothing to the loss and a learner may skip it.  None if other terms act on every token."""
+        nothing to the loss and a learner may skip it.  None if other terms act on every token.
+
+        moved: coefficients that a target has moved.
+        """
         alone = self.trust_region.reach
-        if self.kl is not None or self.entropy or alone is None:
+        if self.kl is not None or moved.get("entropy_coefficient", self.entropy) or alone is None:
             return None
         levels = (self.granularity, *(correction.level for correction in self.corrections))
         return max((alone, *map(REACH.__getitem__, levels)), key=WIDER.index)
 
     @property
-    def reads_old(self) -> bool:
-        """Whether the policy at the start of the update must be known apart from the one that sampled: a correction reads both."""
-        return any(correction.reads_old for correction in self.corrections)
+    def made_of(self) -> tuple[object, ...]:
+        return (*self.corrections, self.trust_region, self.kl, self.focus)
+
+    @property
+    def traits(self) -> frozenset[str]:
+        ratio, corrected = self.granularity != "none", any(correction.weighs for correction in self.corrections)
+        # without a correction that tells the policy at the start from the one that sampled, the ratio is against what sampled
+        bridged = corrected or (ratio and (self.centre == "behaviour" or "old_logp" not in self.reads))
+        said = {"weighs": ratio or corrected, "on-policy": not bridged, "no ratio": not ratio}
+        return traits(*self.made_of) | {name for name, true in said.items() if true}
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        return coefficients(*self.made_of) | {"entropy_coefficient": self.entropy}
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
         """Let the parts that look at the whole batch do so.  Call once, on the whole batch, before taking micro-batches."""
@@ -93,12 +109,13 @@ class PolicyGradient:
             loss_T = loss_T * inputs.weight
         if self.kl is not None:
             divergence = self.kl(inputs)
-            loss_T = loss_T + self.kl.coefficient * divergence
+            loss_T = loss_T + inputs.coefficients.get("kl_coefficient", self.kl.coefficient) * divergence
             metrics["kl"] = _mean(divergence, inputs)
-        if self.entropy and inputs.entropy is None:
-            raise ValueError(f"entropy bonus {self.entropy:g} needs the entropy at each token; let the learner compute it")
+        bonus = inputs.coefficients.get("entropy_coefficient", self.entropy)
+        if bonus and inputs.entropy is None:
+            raise ValueError(f"entropy bonus {bonus:g} needs the entropy at each token; let the learner compute it")
         if inputs.entropy is not None:
-            loss_T = loss_T - self.entropy * inputs.entropy
+            loss_T = loss_T - bonus * inputs.entropy
             metrics["entropy"] = _mean(inputs.entropy, inputs)
         loss = (self.aggregation.weights(inputs) * loss_T).sum()
         return loss, metrics | {"loss": float(loss.detach())}

@@ -15,16 +15,15 @@ The ids in `inputs.pairs` are ids of `inputs.sequence`.  `compares` says what a 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from sojourn.credit.ranges import INF, checked, within
-from sojourn.objectives.inputs import LossInputs, Metrics
+from sojourn.objectives.inputs import Compares, LossInputs, Metrics
 
-Compares: TypeAlias = Literal["episodes", "actions"]
 CERTAIN = 1e-7
 """An answer whose mean log-probability lies nearer to 0 is taken to lie here."""
 
@@ -47,6 +46,11 @@ def against_reference(inputs: LossInputs) -> Tensor:
     return inputs.logp - inputs.ref_logp
 
 
+def no_pair(size: int) -> str:
+    """What refuses groups of one, for an objective that compares the episodes of a group."""
+    return "a group of one has no pair to compare; raise the group size to 2 or more" if size < 2 else ""
+
+
 def _finish(loss_P: Tensor, margin_P: Tensor, inputs: LossInputs) -> tuple[Tensor, Metrics]:
     pairs = max(inputs.counts.pairs, 1)  # a batch without any has a loss of 0
     loss = loss_P.sum() / pairs
@@ -58,7 +62,7 @@ def _finish(loss_P: Tensor, margin_P: Tensor, inputs: LossInputs) -> tuple[Tenso
 class Dpo:
     """DPO; with `smoothing` cDPO, with `nll` RPO, with `by_length` length-normalised DPO."""
 
-    imitates: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"imitates"})
 
     beta: float = 0.1
     """Raising it keeps the policy nearer to the reference."""
@@ -70,9 +74,13 @@ class Dpo:
     """Divide log-ratios by length."""
     compares: Compares = "episodes"
     """Episodes of a group by their returns, or actions after the same beginning by what followed (Step-DPO)."""
+    reads: ClassVar[frozenset[str]] = frozenset({"ref_logp_T"})
 
     def __post_init__(self) -> None:
         within(self, beta=(0, INF), smoothing=(0, 0.5), nll=(0, INF))
+
+    def refuses(self, size: int) -> str:
+        return no_pair(size) if self.compares == "episodes" else ""
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(against_reference(inputs), inputs, by_length=self.by_length)
@@ -87,8 +95,9 @@ class Dpo:
 class Ipo:
     """A squared distance to a fixed margin: does not overfit where preferences are certain."""
 
-    imitates: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"imitates"})
     compares: ClassVar[Compares] = "episodes"
+    reads: ClassVar[frozenset[str]] = frozenset({"ref_logp_T"})
 
     beta: float = 0.1
     """Raising it lowers the margin that is asked for, 1 / (2 beta) nats."""
@@ -97,6 +106,9 @@ class Ipo:
 
     def __post_init__(self) -> None:
         within(self, beta=(1e-9, INF))
+
+    def refuses(self, size: int) -> str:
+        return no_pair(size)
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(against_reference(inputs), inputs, by_length=self.by_length)
@@ -107,7 +119,7 @@ class Ipo:
 class SimPo:
     """Length-normalised log-probabilities with a margin, and no reference."""
 
-    imitates: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"imitates"})
     compares: ClassVar[Compares] = "episodes"
 
     beta: float = 2.5
@@ -117,6 +129,9 @@ class SimPo:
 
     def __post_init__(self) -> None:
         within(self, beta=(0, INF), gamma=(0, INF))
+
+    def refuses(self, size: int) -> str:
+        return no_pair(size)
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(inputs.logp, inputs, by_length=True)
@@ -137,7 +152,7 @@ def log_odds(logp: Tensor) -> Tensor:
 class Orpo:
     """Supervised fine-tuning on the chosen answer plus the odds ratio; one stage, no reference."""
 
-    imitates: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"imitates"})
     compares: ClassVar[Compares] = "episodes"
 
     lam: float = 0.1
@@ -145,6 +160,9 @@ class Orpo:
 
     def __post_init__(self) -> None:
         within(self, lam=(0, INF))
+
+    def refuses(self, size: int) -> str:
+        return no_pair(size)
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(inputs.logp, inputs, by_length=True)

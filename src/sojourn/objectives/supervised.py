@@ -16,10 +16,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from sojourn.credit.needs import Composite
 from sojourn.credit.ranges import INF, checked, weighed, within
 from sojourn.objectives.aggregation import Aggregation
 from sojourn.objectives.batch_rules import BatchRule
-from sojourn.objectives.inputs import LossInputs, Metrics, Objective, imitates
+from sojourn.objectives.inputs import Compares, LossInputs, Metrics, Objective, compares, imitates
 from sojourn.objectives.ratio import capped_exp
 
 
@@ -27,7 +28,7 @@ from sojourn.objectives.ratio import capped_exp
 class Supervised:
     """Weighted negative log-likelihood of the action tokens."""
 
-    imitates: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"imitates"})
 
     weight: Literal["plain", "probability", "uncertainty"] = "plain"
     """Which tokens count more."""
@@ -52,7 +53,7 @@ class Supervised:
 class AdvantageWeighted:
     """Cloning that listens to the advantage: better actions are imitated more."""
 
-    imitates: ClassVar[bool] = True
+    traits: ClassVar[frozenset[str]] = frozenset({"imitates"})
 
     beta: float = 1.0
     """Temperature; towards 0 only the best counts, large is plain cloning."""
@@ -75,11 +76,11 @@ def likelihood(factor: Tensor, aggregation: Aggregation, inputs: LossInputs) -> 
 
 
 @checked
-class Mix:
+class Mix(Composite):
     """loss = sum of weight x loss of each part, on the same tokens: (1 - mu) RL + mu SFT (CHORD), PPO + NLL of successes (VAPO).
     Forced tokens (demonstrations) are seen by the parts that imitate, and by no other.
 
-    Raises ValueError for two parts that look at the whole batch (`PolicyGradient`, `Kto`).
+    Raises ValueError for two parts that look at the whole batch (`PolicyGradient`, `Kto`), or that compare different things.
     """
 
     parts: tuple[Objective, ...]
@@ -96,6 +97,11 @@ class Mix:
                 "them (policy gradients that differ in their advantages are one, with credit.Sum)"
             )
 
+        if len({compares(part) for part in self.parts} - {None}) > 1:
+            raise ValueError(
+                "Mix: one part compares episodes and another actions; there is one set of pairs, so keep one of them"
+            )
+
     @property
     def _rules(self) -> list[BatchRule]:
         """The parts that look at the whole batch."""
@@ -103,19 +109,13 @@ class Mix:
         return [part for part in parts if isinstance(part, BatchRule)]
 
     @property
-    def imitates(self) -> bool:
-        """Whether a part trains forced tokens."""
-        return any(imitates(part) for part in self.parts)
+    def made_of(self) -> tuple[object, ...]:
+        return self.parts
 
     @property
-    def kl(self) -> object | None:
-        """A divergence from the reference that a part reads."""
-        return next((kl for part in self.parts if (kl := getattr(part, "kl", None)) is not None), None)
-
-    @property
-    def reads_old(self) -> bool:
-        """Whether a part must know the policy at the start of the update apart from the one that sampled."""
-        return any(getattr(part, "reads_old", False) for part in self.parts)
+    def compares(self) -> Compares | None:
+        """What the parts that read pairs make pairs of."""
+        return next((found for part in self.parts if (found := compares(part))), None)
 
     def prepare(self, inputs: LossInputs) -> LossInputs:
         """Let the part that looks at the whole batch do so."""

@@ -5,16 +5,14 @@ Each is called with the tokens' log-ratios and returns the loss to minimise and 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from sojourn.credit.ranges import INF, checked, within
-from sojourn.objectives.inputs import LossInputs
+from sojourn.objectives.inputs import LossInputs, Reach
 from sojourn.objectives.ratio import Granularity, capped_exp, widen
-
-Reach: TypeAlias = Literal["token", "turn", "sequence"]
 
 
 class TrustRegion(Protocol):

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from sojourn.credit.ranges import INF, checked, within
-from sojourn.objectives.inputs import LossInputs
+from sojourn.objectives.inputs import LossInputs, Reach
 from sojourn.objectives.ratio import Granularity, capped_exp, widen
-from sojourn.objectives.trust_region import Reach
 
 
 @checked

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from sojourn.core import Action, EpisodeGroup, Task
-from sojourn.credit import Columns, Filter, Replay, ZeroSignal, columns, keep, shaped
+from sojourn.credit import Columns, Filter, Replay, ZeroSignal, columns, critic_targets, keep, shaped
 from sojourn.learner import Critic, Learner
 from sojourn.objectives import imitates
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.store import to_row
 from sojourn.store.episodes import Row, rebuild
-from sojourn.training import algorithm
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.control import Coefficients
+from sojourn.training.filling import Source, filled, needed
 from sojourn.training.metrics import entropy_estimate
 
 ACTOR = "actor"
@@ -110,16 +110,17 @@ class Learning:
         table = replace(table, valid_E=kept.counted_E)
         entropy = entropy_estimate(table)
         if not warming_up:
-            experiment = self.coefficients.applied(experiment, entropy)
+            table = replace(table, coefficients=self.coefficients.of(entropy))
             learned |= self.coefficients.now
-        if algorithm.reads_answers(experiment.credit):
+        names = needed(experiment, stale=stale, updates=self.config.epochs * self.config.minibatches)
+        if "answer_S" in names:
             answer_G = [self._answer(group.task) for group in groups]
             table = replace(table, answer_S=self.learner.answers(groups, table, answer_G))
         critic = self.critic if experiment.critic else None
-        updates_made = self.config.epochs * self.config.minibatches
-        table = algorithm.filled(groups, table, experiment, self.learner, critic, stale=stale, updates=updates_made)
+        read_T = (table.trained_S & table.valid_E[table.episode_S])[table.row_T]
+        table = filled(Source(groups=groups, learner=self.learner, critic=critic, read_T=read_T), table, names)
         advantage_T = experiment.credit(table)
-        target_T = advantage_T if critic is None else algorithm.targets(experiment.credit, table)
+        target_T = advantage_T if critic is None else critic_targets(experiment.credit, table)
         trained = replace(table, valid_E=kept.trained_E)
         policy_learns = experiment.critic is None or experiment.critic.policy_learns(step - self.config.warmup_steps)
         updates: list[dict[str, float]] = []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup, Restorable
+from sojourn.credit import reads
 from sojourn.engine.local import LocalEngine
 from sojourn.objectives import Supervised
 from sojourn.policy import Policy
@@ -40,7 +41,7 @@ class Trainer:
         largest = max(len(group.episodes) for group in self.stored.groups) if self.stored else config.group_size
         algorithm.refuse(experiment, config, group_size=largest)
         algorithm.warn(experiment, config)
-        self._values = config.value_rollouts if algorithm.reads_continuations(experiment.credit) else 0
+        self._values = config.value_rollouts if "value_S" in reads(experiment.credit) else 0
         if self._values and not isinstance(world := experiment.environment(), Restorable):
             raise ValueError(
                 f"this credit plays on from every state and goes back, which {type(world).__name__} cannot: give it `snapshot` and "
@@ -86,7 +87,7 @@ class Trainer:
         groups = self.stored.deal(self.step, self.config.groups) if self.stored else await self._sample(rollout, experiment, done)
         replayed = [] if self.warming_up else learning.replayed(groups, experiment, self.step)
         learned_from = [*groups, *replayed]
-        baseline = await self._greedy(learned_from) if algorithm.reads_greedy(experiment.credit) else None
+        baseline = await self._greedy(learned_from) if "baseline_E" in reads(experiment.credit) else None
         after_sampling = time.monotonic()
         stale = bool(self.stored or replayed)
         self._last = learned = learning.learn(learned_from, experiment, self.step, baseline, stale=stale)

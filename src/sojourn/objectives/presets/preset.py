@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from sojourn.credit import Credit, Filter
 from sojourn.credit.ranges import checked
 from sojourn.objectives.controllers import EntropyTarget, KlTarget, Reference
 from sojourn.objectives.critic import ValueLoss
 from sojourn.objectives.inputs import Objective
-from sojourn.objectives.presets.refusals import NEEDS_REFERENCE, check, walk
+from sojourn.objectives.presets.refusals import check, reference_reader
 
 
 @checked
@@ -42,13 +39,7 @@ class Preset:
 
     def __post_init__(self) -> None:
         check(self, self.title)
-        if self.reference.kind != "none" and not any(isinstance(part, NEEDS_REFERENCE) for part in self.parts()):
+        if self.reference.kind != "none" and not reference_reader(self):
             raise ValueError(
                 f"{self.title}: reference.kind is '{self.reference.kind}' but nothing reads it; set 'none', or add kl"
             )
-
-    def parts(self) -> Iterator[Any]:
-        """Every configured part, outermost first."""
-        return walk(
-            (self.credit, self.objective, *self.filters, self.reference, self.critic, self.kl_target, self.entropy_target)
-        )
