@@ -91,7 +91,7 @@ def test_groups_without_signal_are_replaced_while_rounds_are_left(tmp_path: Path
 def test_the_greedy_episode_is_remax_s_baseline(tmp_path: Path) -> None:
     trainer = Trainer(config(tmp_path, tmp_path, algorithm="remax"), experiment(), small())
     groups, _ = asyncio.run(trainer.train_step())
-    table, advantage_T = trainer._last[:2]
+    table, advantage_T = trainer.last[:2]
     fresh = Trainer(config(tmp_path, tmp_path), experiment(), small())  # the weights that sampled
     for number, played in enumerate(groups):
         (greedy,) = asyncio.run(fresh.rollout(temperature=0.0).groups([played.task], size=1, seed=1))
@@ -185,7 +185,7 @@ def test_monte_carlo_values_are_what_is_still_to_be_paid(program: Program, tmp_p
         assert {episode.total for episode in episodes} == {7.0}
         values = [[episode.tree[span].value for span in episode.actions] for episode in episodes]
         assert values == [[7.0, 6.0, 4.0] if name == "vine_ppo" else [None] * 3] * len(episodes)
-        assert not trainer._last[1].any()
+        assert not trainer.last.advantage_T.any()
     assert played["vine_ppo"] == played["grpo"]
 
 
@@ -197,7 +197,7 @@ def test_monte_carlo_values_where_turns_run_out_are_what_the_turns_left_can_earn
     episodes = [episode for each in groups for episode in each.episodes]
     assert {episode.stop for episode in episodes} == {StopReason.TURN_LIMIT}
     assert {tuple(episode.tree[span].value for span in episode.actions) for episode in episodes} == {(3.0, 2.0)}
-    assert not trainer._last[1].any()
+    assert not trainer.last.advantage_T.any()
 
 
 @pytest.mark.parametrize("name", ["sft", "rft", "awr", "dpo", "step_dpo", "kto", "grpo"])

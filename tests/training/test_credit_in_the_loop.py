@@ -40,7 +40,7 @@ def test_what_a_filter_drops_is_in_no_mean_and_what_it_masks_is(chosen: EvenEpis
     parts = replace(experiment(), credit=dr_grpo(), filters=(chosen,))
     trainer = Trainer(config(tmp_path, tmp_path), parts, small())
     groups, metrics = asyncio.run(trainer.train_step())
-    table, advantage_T = trainer._last[:2]
+    table, advantage_T = trainer.last[:2]
     trained = 0
     for number, played in enumerate(groups):
         totals = np.array([episode.total for episode in played.episodes])
@@ -90,7 +90,7 @@ def test_information_is_read_from_the_policy_that_acts(program: Program, tmp_pat
     parts = replace(experiment(), environment=Quiz, tasks=source, curriculum=Uniform(source), program=program, credit=credit)
     trainer = Trainer(config(tmp_path, tmp_path), parts, small())
     groups, metrics = asyncio.run(trainer.train_step())
-    table, advantage_T = trainer._last[:2]
+    table, advantage_T = trainer.last[:2]
     expected = []
     for played in groups:
         answer = np.asarray(trainer.renderer.as_sampled(str(played.task.data["answer"])))

@@ -74,7 +74,7 @@ def test_what_broke_what_was_filtered_and_what_was_trained_add_up(tmp_path: Path
 def test_what_is_complete_but_unusable_is_compared_with_and_not_trained(tmp_path: Path) -> None:
     Sometimes.made = 0
     trainer, episodes, _ = stepped(tmp_path, replace(experiment(), environment=Sometimes, credit=dr_grpo()))
-    table, advantage_T, reasons, _ = trainer._last
+    table, advantage_T, reasons, _ = trainer.last
     (unusable,) = [index for index, episode in enumerate(episodes) if episode.standing is Standing.UNUSABLE]
     group = table.group_E == table.group_E[unusable]
     counted = group & table.valid_E

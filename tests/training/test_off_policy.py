@@ -153,7 +153,7 @@ def test_on_stored_episodes_the_policy_is_the_learner_s_own(name: str, tmp_path:
     settings = replace(settings, teacher=str(model) if name == "distillation" else "")
     trainer = Trainer(settings, experiment(), loaded)
     groups, _ = asyncio.run(trainer.train_step())
-    table, _ = trainer._last[:2]
+    table, _ = trainer.last[:2]
     expected = by_the_plain_model(plain, groups, table)
     np.testing.assert_allclose(table.policy_logp_T, expected, atol=1e-4)
     assert np.abs(expected - table.logp_T).max() > 0.1, "these are other weights than those that sampled"
@@ -166,7 +166,7 @@ def test_the_ratio_on_stored_episodes(name: str, against_what_sampled: bool, tmp
     loaded, plain = moved_from(model)
     trainer = Trainer(config(tmp_path, model, algorithm=name, episodes=str(tmp_path / "first")), experiment(), loaded)
     groups, metrics = asyncio.run(trainer.train_step())
-    table, advantage_T = trainer._last[:2]
+    table, advantage_T = trainer.last[:2]
     assert table.logp_T is not None
     weight = np.exp(by_the_plain_model(plain, groups, table) - table.logp_T)[advantage_T != 0]
     assert metrics["ratio"] == pytest.approx(weight.mean() if against_what_sampled else 1.0, rel=1e-3)

@@ -38,7 +38,7 @@ def test_the_advantage_is_what_the_named_teacher_thinks_likelier(tmp_path: Path)
     plain = another(tmp_path / "teacher")
     trainer = distilled(tmp_path, tmp_path / "teacher")
     groups, metrics = asyncio.run(trainer.train_step())
-    _, advantage_T = trainer._last[:2]
+    _, advantage_T = trainer.last[:2]
     expected = []
     for played in groups:
         for span in (span for episode in played.episodes for span in episode.actions):

@@ -38,7 +38,7 @@ def test_shaping_is_paid_on_top_and_seen_by_filters_and_credit(tmp_path: Path) -
     )
     trainer = Trainer(config(tmp_path, tmp_path, sampling_rounds=2), parts, small())
     groups, metrics = asyncio.run(trainer.train_step())
-    table, advantage_T = trainer._last[:2]
+    table, advantage_T = trainer.last[:2]
     said = [[episode.tree[episode.actions[0]].tokens for episode in played.episodes] for played in groups]
     fine = np.array([[-len(tokens) / 8 - tokens[0] % 4 for tokens in row] for row in said])
     assert metrics["shaping/spelling"] == pytest.approx(fine.mean())
@@ -120,13 +120,13 @@ def test_a_group_without_signal_is_replaced_by_one_of_before(corrections: tuple[
     trainer = Trainer(settings, with_replay(objective=PolicyGradient(corrections=corrections)), small())
     first, metrics = asyncio.run(trainer.train_step())
     assert metrics["replayed"] == 0
-    _, then_T = trainer._last[:2]
+    _, then_T = trainer.last[:2]
     between = copy.deepcopy(trainer.model)
     second, metrics = asyncio.run(trainer.train_step())
     assert (metrics["replayed"], metrics["zero_signal"], metrics["reward"]) == (1, 1.0, 0.0)
     assert [group.task.data["prompt"] for group in second] == ["Say b."], "what is reported is what was sampled"
     assert len(trainer.advantages(second)) == 1
-    table, advantage_T = trainer._last[:2]
+    table, advantage_T = trainer.last[:2]
     again = (table.group_S == 1)[table.row_T]
     np.testing.assert_allclose(advantage_T[again], then_T)
     assert not advantage_T[~again].any()

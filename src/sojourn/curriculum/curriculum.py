@@ -7,7 +7,7 @@ always goes on in the same way, which is what makes a resumed run equal to one t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sojourn.core import Task, TaskSource
@@ -18,11 +18,13 @@ class Outcome:
     """What became of one group of episodes on one task.
 
     success_rate: share of its episodes that solved the task.  zero_signal: all its returns were equal, so that it taught nothing.
+    returns: of its episodes, by role that learns.
     """
 
     task: Task
     success_rate: float
     zero_signal: bool
+    returns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 class Curriculum(Protocol):

@@ -40,7 +40,9 @@ class ValuedSession(Session):
         snapshot = world.snapshot()
         episode = Episode(f"{self.episode.id}/value {len(self.episode.actions)}", self.task, self.episode.tree)
         limits = replace(self.limits, max_turns=self.limits.max_turns - self._steps)
-        continuation = _Continuation(episode, world, self.policies, seed=seed, limits=limits, runner=self.runner, start=context)
+        continuation = _Continuation(
+            episode, world, self.policies, seed=seed, limits=limits, runner=self.runner, seats=self.seats, start=context
+        )
         try:
             await self._program(continuation)
         except ContextFull:

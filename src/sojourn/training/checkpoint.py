@@ -27,6 +27,19 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Any) -> Any: ...
 
 
+class Trained:
+    """The trained weights of a model, for a checkpoint."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: p.detach() for name, p in self._model.named_parameters() if p.requires_grad}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._model.load_state_dict(state, strict=False)
+
+
 def save(folder: Path, step: int, learner: Learner, state: dict[str, Any], others: Mapping[str, Stateful]) -> Path:
     """Write the checkpoint of `step` and drop older ones.  Raises `DiskFullError`; then the older one is still there."""
     target = folder / f"{PREFIX}{step:06d}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sojourn.agents import react
 from sojourn.core import Environment, TaskSource
@@ -18,6 +18,9 @@ from sojourn.learner.optimizer import OptimizerConfig
 from sojourn.objectives import EntropyTarget, KlTarget, Objective, PolicyGradient, Reference, ValueLoss
 from sojourn.policy import Limits, Program
 from sojourn.rendering.protocols import ActionProtocol
+
+if TYPE_CHECKING:
+    from sojourn.training.roles import Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,5 +129,9 @@ class Experiment:
     """What the coefficient of every KL term follows; None keeps it."""
     entropy_target: EntropyTarget | None = None
     """What the entropy bonus follows; None keeps it."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """Sets of weights and how they learn, by name, where there is more than one (`training.roles`)."""
+    seats: Mapping[str, str] = field(default_factory=dict)
+    """Which role speaks for an agent, by the agent's name.  A role learns from what its own agents did and earned."""
     shaping: Mapping[str, Shaping] = field(default_factory=dict)
     """Reward terms by name that are paid on top, before filters and credit: penalties of length, of tool calls."""

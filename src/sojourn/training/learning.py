@@ -26,8 +26,6 @@ from sojourn.training.control import Coefficients
 from sojourn.training.filling import Source, filled, needed
 from sojourn.training.metrics import entropy_estimate
 
-ACTOR = "actor"
-
 
 class Learned(NamedTuple):
     """What a step was learned from, and what came of it."""
@@ -51,7 +49,9 @@ class Learning:
         model: PreTrainedModel,
         renderer: ChatRenderer,
         reference: PreTrainedModel | None,
+        name: str = "actor",
     ) -> None:
+        self.name = name
         self.config, self.experiment, self.model, self.renderer = config, experiment, model, renderer
         budget = config.token_budget
         self.learner = Learner(model, config.optimizer, token_budget=budget, reference=reference)
@@ -61,19 +61,20 @@ class Learning:
 
     def table(self, groups: Sequence[EpisodeGroup], experiment: Experiment) -> Columns:
         """What credit reads of the groups, with the shaped rewards."""
-        read = columns(groups, trained=(ACTOR,), imitate=imitates(experiment.objective))
+        read = columns(groups, trained=(self.name,), imitate=imitates(experiment.objective))
         return shaped(groups, read, experiment.shaping)
 
-    def kept(self, groups: Sequence[EpisodeGroup], experiment: Experiment, filters: Sequence[Filter]) -> int:
-        """Groups of which something is trained."""
+    def kept(self, groups: Sequence[EpisodeGroup], experiment: Experiment, filters: Sequence[Filter]) -> list[int]:
+        """The places of groups of which something is trained."""
         table = self.table(groups, experiment)
-        return len(np.unique(table.group_E[keep(filters, table).trained_E]))
+        places: list[int] = np.unique(table.group_E[keep(filters, table).trained_E]).tolist()
+        return places
 
     def replayed(self, groups: Sequence[EpisodeGroup], experiment: Experiment, step: int) -> list[EpisodeGroup]:
         """Remembered groups in place of those that carry no signal.  [arXiv 2504.08837]"""
         if not self.replay.items:
             return []
-        silent = max(0, self.config.groups - self.kept(groups, experiment, (*experiment.filters, ZeroSignal())))
+        silent = max(0, self.config.groups - len(self.kept(groups, experiment, (*experiment.filters, ZeroSignal()))))
         draw = np.random.default_rng(stable_hash(self.config.seed, "replay", step))
         return [rebuild(rows) for rows in self.replay.draw(silent, draw)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,16 @@ def entropy_estimate(table: Columns) -> float:
     return -float(table.logp_T[counted_T].mean()) if counted_T.any() else 0.0
 
 
-def outcome(group: EpisodeGroup) -> Outcome | None:
-    """What the curriculum hears of a group; None if nothing of it is valid.  A group teaches if two of its branches earned differently."""
+def outcome(group: EpisodeGroup, views: Mapping[str, Sequence[EpisodeGroup]]) -> Outcome | None:
+    """What the curriculum hears of a group, of which `views` are what each role that learns lived; None if nothing of it is valid.
+
+    A group teaches if somebody's branches earned differently.
+    """
     if not group.valid:
         return None
-    returns = {earned for episode in group.valid for earned in episode.returns}
-    return Outcome(group.task, float(np.mean([e.success for e in group.valid])), len(returns) == 1)
+    silent = all(len({earned for e in each.valid for earned in e.returns}) == 1 for own in views.values() for each in own)
+    returns = {name: tuple(e.total for each in own for e in each.valid) for name, own in views.items()}
+    return Outcome(group.task, float(np.mean([e.success for e in group.valid])), silent, returns)
 
 
 def statistics(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def failures(episodes: Sequence[Episode]) -> dict[str, Any]:
     return found
 
 
-def advantages_by_group(
+def advantages_by_span(
     groups: Sequence[EpisodeGroup], table: Columns, advantage_T: NDArray[np.float64]
 ) -> list[dict[int, NDArray[np.float32]]]:
     """For each group the advantages of its action spans."""

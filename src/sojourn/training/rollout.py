@@ -10,7 +10,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sojourn.core import (
     ContextFull,
@@ -53,12 +53,21 @@ class Rollout:
     """Times that an episode which the infrastructure broke is played again."""
     code: UserCode = field(default_factory=UserCode)
     """What is known of the user's code, over all rollouts of a run."""
+    seats: Mapping[str, str] = field(default_factory=dict)
+    """Which policy speaks for an agent, by the agent's name; "actor" for one that is not named."""
 
     async def groups(
-        self, tasks: Sequence[Task], *, size: int, seed: int, start: int = 0, done: Callable[[Episode], None] = lambda _: None
+        self,
+        tasks: Sequence[Task],
+        *,
+        size: int,
+        seed: int,
+        start: int = 0,
+        done: Callable[[Episode], None] = lambda _: None,
+        policies: Sequence[Mapping[str, Policy]] = (),
     ) -> list[EpisodeGroup]:
         """Play each task `size` times.  `done` hears of every finished episode.  Groups are numbered from `start`; their number is
-        part of an episode's id, and with `seed` decides what is sampled.
+        part of an episode's id, and with `seed` decides what is sampled.  policies: of each group, if not all meet the same.
 
         Raises `UserCodeError` if the user's code raised errors of its own, more often than `code.max_errors`; `InfrastructureError` if
         more than half of all episodes failed for lack of infrastructure: then something is wrong for which no statistics should be
@@ -70,9 +79,12 @@ class Rollout:
             group.episodes = [Episode(f"{group.key}/{i}", group.task, group.tree) for i in range(size)]
         episodes = [episode for group in groups for episode in group.episodes]
 
+        cast = {id(group.tree): each for group, each in zip(groups, policies, strict=True)} if policies else {}
+
         async def one(episode: Episode) -> None:
             async with gate:
-                await self.play(episode, seed=stable_hash(seed, episode.id))
+                here = replace(self, policies=cast[id(episode.tree)]) if cast else self
+                await here.play(episode, seed=stable_hash(seed, episode.id))
             done(episode)
 
         try:
@@ -147,9 +159,15 @@ class Rollout:
     def _session(self, episode: Episode, world: Environment, seed: int, runner: Runner) -> Session:
         parts = episode, world, self.policies
         if not self.value_rollouts:
-            return Session(*parts, seed=seed, limits=self.limits, runner=runner)
+            return Session(*parts, seed=seed, limits=self.limits, runner=runner, seats=self.seats)
         return ValuedSession(
-            *parts, seed=seed, limits=self.limits, runner=runner, program=self.program, rollouts=self.value_rollouts
+            *parts,
+            seed=seed,
+            limits=self.limits,
+            runner=runner,
+            seats=self.seats,
+            program=self.program,
+            rollouts=self.value_rollouts,
         )
 
 

@@ -1,6 +1,7 @@
 """The on-policy step: tasks, rollout, credit, update, and again.
 
-It joins the rooms and knows no algorithm: the curriculum gives tasks, episodes are played, and `Learning` turns them into new weights.
+It joins the rooms and knows no algorithm: the curriculum gives tasks, all players play the episodes, and the `Learning` of each role that
+learns in this step turns its view of them into new weights.
 """
 
 from __future__ import annotations
@@ -12,63 +13,117 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup, Restorable
 from sojourn.credit import reads
 from sojourn.engine.local import LocalEngine
 from sojourn.objectives import Supervised
-from sojourn.policy import Policy
 from sojourn.policy.running import UserCode
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import algorithm, checkpoint, setup
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.learning import ACTOR, Learned, Learning
+from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import Ledger
-from sojourn.training.metrics import advantages_by_group, outcome, statistics
+from sojourn.training.metrics import advantages_by_span, outcome, statistics
+from sojourn.training.players import FormerPlayer, Player, players
 from sojourn.training.rollout import Rollout
 from sojourn.training.stored import Stored
 
+RESTING = "not its turn"
+
 
 class Trainer:
-    """One run.  `train` is what most callers want; the trainer's parts are public for programs that need other orders."""
+    """One run.  `train` is what most callers want; the trainer's parts are public for programs that need other orders.
+
+    players: all roles by name.  `lead` is the first that learns; what a run with one role calls its model, engine and learning is the
+    lead's.
+    """
 
     def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
         self.config = config
         self.experiment = experiment = algorithm.applied(experiment, config)
         self.stored = Stored(config.episodes, seed=config.seed) if config.episodes else None
+        self._refuse()
+        self.players = players(config, experiment, model)
+        self.learners = [player for player in self.players.values() if player.learning is not None]
+        self.ledgers = {player.name: Ledger() for player in self.learners}
+        self.signals = 0
+        self.code = UserCode(max_errors=config.max_errors)
+        self.step = 0
+        self._last: dict[str, tuple[list[EpisodeGroup], Learned]] = {}
+        for player in self.players.values():
+            player.renew(0)
+
+    def _refuse(self) -> None:
+        """Refuse parts that contradict each other before a model is loaded."""
+        from sojourn.training.roles import cast
+
+        config, experiment = self.config, self.experiment
         largest = max(len(group.episodes) for group in self.stored.groups) if self.stored else config.group_size
-        algorithm.refuse(experiment, config, group_size=largest)
-        algorithm.warn(experiment, config)
-        self._values = config.value_rollouts if "value_S" in reads(experiment.credit) else 0
+        trained = [role for role in cast(experiment).values() if role.trained]
+        if not trained:
+            raise ValueError("no role learns: let one of roles have learns=True")
+        self._values = 0
+        for role in trained:
+            parts, numbers = role.experiment(experiment), role.config(config)
+            algorithm.refuse(parts, numbers, group_size=largest)
+            algorithm.warn(parts, numbers)
+            if "value_S" in reads(parts.credit):
+                self._values = config.value_rollouts
         if self._values and not isinstance(world := experiment.environment(), Restorable):
             raise ValueError(
                 f"this credit plays on from every state and goes back, which {type(world).__name__} cannot: give it `snapshot` and "
                 "`restore`, or choose an algorithm with a critic"
             )
-        self.model, self.tokenizer, reference = setup.prepare(config, experiment, model)
-        self.engine = LocalEngine(self.model, self.tokenizer, max_batch=config.concurrency, max_context=config.max_context)
-        self.renderer = ChatRenderer(self.tokenizer, experiment.protocol)
-        self.learning = Learning(config, experiment, self.model, self.renderer, reference)
-        self.ledger = Ledger()
-        self.signals = 0
-        self.code = UserCode(max_errors=config.max_errors)
-        self.step = 0
-        self._last: Learned
+
+    @property
+    def lead(self) -> Player:
+        return self.learners[0]
+
+    @property
+    def learning(self) -> Learning:
+        assert self.lead.learning is not None
+        return self.lead.learning
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.ledgers[self.lead.name]
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self.lead.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.lead.tokenizer
+
+    @property
+    def engine(self) -> LocalEngine:
+        return self.lead.engine
+
+    @property
+    def renderer(self) -> ChatRenderer:
+        return self.lead.renderer
+
+    @property
+    def last(self) -> Learned:
+        """What the lead learned from in the last step."""
+        return self._last[self.lead.name][1]
 
     def rollout(self, **sampling: Any) -> Rollout:
         """How this run plays episodes; `sampling` overrides sampling parameters."""
-        params = replace(self.config.sampling(), **sampling)
-        policy = Policy(ACTOR, self.engine, self.renderer, self.experiment.protocol, params)
         return Rollout(
             self.experiment.environment,
             self.experiment.program,
-            {ACTOR: policy},
+            {name: player.policy(**sampling) for name, player in self.players.items()},
             self.config.limits(),
             self.config.concurrency,
             retries=self.config.retries,
             code=self.code,
+            seats=self.experiment.seats,
         )
 
     @property
@@ -76,64 +131,110 @@ class Trainer:
         """Whether the next step imitates the oracle."""
         return self.step < self.config.warmup_steps
 
+    @property
+    def sampled_tokens(self) -> int:
+        return sum(player.engine.sampled_tokens for player in self.learners)
+
     async def train_step(self, done: Callable[[Episode], None] = lambda _: None) -> tuple[list[EpisodeGroup], dict[str, Any]]:
         """One rollout and what is learned from it: the episodes, and the metrics.  Warm-up steps imitate the oracle's episodes."""
-        began, sampled, learning = time.monotonic(), self.engine.sampled_tokens, self.learning
-        self.engine.update(self.step)  # what an evaluation left in the KV cache must not matter to a step
-        experiment, rollout = self.experiment, replace(self.rollout(), value_rollouts=self._values)
-        if self.warming_up:
-            experiment = replace(experiment, credit=algorithm.no_credit, objective=Supervised(), filters=(), critic=None)
-            rollout = replace(rollout, program=demonstrate)
-        groups = self.stored.deal(self.step, self.config.groups) if self.stored else await self._sample(rollout, experiment, done)
-        replayed = [] if self.warming_up else learning.replayed(groups, experiment, self.step)
-        learned_from = [*groups, *replayed]
-        baseline = await self._greedy(learned_from) if "baseline_E" in reads(experiment.credit) else None
+        began, sampled, warming_up = time.monotonic(), self.sampled_tokens, self.warming_up
+        for player in self.players.values():  # what an evaluation left in the KV cache must not matter to a step
+            player.renew(self.step)
+        groups = self.stored.deal(self.step, self.config.groups) if self.stored else await self._sample(done)
         after_sampling = time.monotonic()
-        stale = bool(self.stored or replayed)
-        self._last = learned = learning.learn(learned_from, experiment, self.step, baseline, stale=stale)
-        if self.config.replay and not self.warming_up:
-            learned.metrics["replayed"] = float(len(replayed))
-            learning.remember(groups, learned.table, learned.advantage_T, self.step)
-        episodes = [episode for group in groups for episode in group.episodes]
-        entered = self.ledger.enter(episodes, learned.reason_E[: len(episodes)])
+        metrics: dict[str, Any] = {}
+        self._last = {}
+        for player in self.learners:
+            metrics |= self._named(player, await self._learn(player, groups))
         self.step += 1
-        self.engine.update(self.step)
-        outcomes = [known for group in groups if (known := outcome(group)) is not None]
-        if experiment is self.experiment and not self.stored:  # what others solve says nothing about the policy
-            experiment.curriculum.observe(outcomes)
+        for player in self.players.values():
+            player.renew(self.step)
+        outcomes = [known for group in groups if (known := outcome(group, self._views(group))) is not None]
+        if not warming_up and not self.stored:  # what others solve says nothing about the policy
+            self.experiment.curriculum.observe(outcomes)
             self.signals += sum(not each.zero_signal for each in outcomes)
         finished = time.monotonic()
-        metrics: dict[str, Any] = {
-            **learned.metrics,
+        return groups, {
+            **metrics,
             "step": self.step,
             **statistics(groups),
-            **entered.counts(),
             "zero_signal": float(np.mean([o.zero_signal for o in outcomes])),
-            "lr": learning.learner.optimizer.learning_rate,
+            "lr": self.learning.learner.optimizer.learning_rate,
             "seconds/sample": after_sampling - began,
             "seconds/train": finished - after_sampling,
-            "tokens_per_second": (self.engine.sampled_tokens - sampled) / (after_sampling - began),
-            "curriculum": experiment.curriculum.describe(),
+            "tokens_per_second": (self.sampled_tokens - sampled) / (after_sampling - began),
+            "curriculum": self.experiment.curriculum.describe(),
         }
-        return groups, metrics
 
-    async def _sample(self, rollout: Rollout, experiment: Experiment, done: Callable[[Episode], None]) -> list[EpisodeGroup]:
+    def _named(self, player: Player, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """The metrics of a role, under its name where there are several."""
+        return {name if len(self.learners) == 1 else f"{player.name}/{name}": value for name, value in metrics.items()}
+
+    def _views(self, group: EpisodeGroup) -> dict[str, list[EpisodeGroup]]:
+        return {player.name: player.view([group]) for player in self.learners}
+
+    async def _learn(self, player: Player, groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
+        """What one role makes of the step's episodes: its metrics."""
+        learning, parts = player.learning, player.experiment
+        assert learning is not None
+        own = player.view(groups)
+        episodes = [episode for group in own for episode in group.episodes]
+        ledger = self.ledgers[player.name]
+        metrics = statistics(own) if len(self.learners) > 1 else {}
+        if not player.role.learns_at(self.step):
+            return metrics | ledger.enter(episodes, [RESTING if e.valid else "no result" for e in episodes]).counts()
+        if self.warming_up:
+            parts = replace(parts, credit=algorithm.no_credit, objective=Supervised(), filters=(), critic=None)
+        replayed = [] if self.warming_up else learning.replayed(own, parts, self.step)
+        learned_from = [*own, *replayed]
+        baseline = await self._greedy(player, learned_from) if "baseline_E" in reads(parts.credit) else None
+        learned = learning.learn(learned_from, parts, self.step, baseline, stale=bool(self.stored or replayed))
+        self._last[player.name] = own, learned
+        if self.config.replay and not self.warming_up:
+            metrics["replayed"] = float(len(replayed))
+            learning.remember(own, learned.table, learned.advantage_T, self.step)
+        return metrics | learned.metrics | ledger.enter(episodes, learned.reason_E[: len(episodes)]).counts()
+
+    async def _sample(self, done: Callable[[Episode], None]) -> list[EpisodeGroup]:
         """The step's groups: as many as the config says, and for those that the filters drop others, as long as rounds are left.
         [DAPO, arXiv 2503.14476, sec. 3.2]"""
+        rollout = replace(self.rollout(), value_rollouts=self._values)
+        if self.warming_up:
+            rollout = replace(rollout, program=demonstrate)
         groups: list[EpisodeGroup] = []
         seed = stable_hash(self.config.seed, "train", self.step)
         for number in range(self.config.sampling_rounds):
-            missing = self.config.groups - (self.learning.kept(groups, experiment, experiment.filters) if number else 0)
+            missing = self.config.groups - (self._kept(groups) if number else 0)
             if missing == 0:
                 break
-            tasks = experiment.curriculum.next(missing)
-            groups += await rollout.groups(tasks, size=self.config.group_size, seed=seed, start=len(groups), done=done)
+            tasks = self.experiment.curriculum.next(missing)
+            met = [player.policies(stable_hash(self.step, number), missing) for player in self.players.values()]
+            policies = [{policy.name: policy for policy in each} for each in zip(*met, strict=True)]
+            fresh = await rollout.groups(
+                tasks, size=self.config.group_size, seed=seed, start=len(groups), done=done, policies=policies
+            )
+            for player in self.players.values():
+                if isinstance(player, FormerPlayer):
+                    player.record(fresh)
+            groups += fresh
         return groups
 
-    async def _greedy(self, groups: Sequence[EpisodeGroup]) -> NDArray[np.float64]:
-        """For every episode the return of its task's greedy episode, NaN where the infrastructure broke that.  [ReMax, arXiv
-        2310.10505]"""
-        greedy = await self.rollout(temperature=0.0).groups([group.task for group in groups], size=1, seed=self.step)
+    def _kept(self, groups: Sequence[EpisodeGroup]) -> int:
+        """Groups of which somebody learns something."""
+        found: set[int] = set()
+        for player in self.learners:
+            if player.learning is not None and player.role.learns_at(self.step):
+                filters = () if self.warming_up else player.experiment.filters
+                places = player.learning.kept(player.view(groups), player.experiment, filters)
+                found |= {place // max(1, len(player.agents)) for place in places}
+        return len(found)
+
+    async def _greedy(self, player: Player, groups: Sequence[EpisodeGroup]) -> NDArray[np.float64]:
+        """For every episode of a role's view the return of its task's greedy episode, NaN where the infrastructure broke that.  [ReMax,
+        arXiv 2310.10505]"""
+        seats = max(1, len(player.agents))
+        tasks = [group.task for group in groups[::seats]]
+        greedy = player.view(await self.rollout(temperature=0.0).groups(tasks, size=1, seed=self.step))
         totals = [each.episodes[0].total if each.valid else np.nan for each in greedy]
         return np.repeat(totals, [len(group.episodes) for group in groups])
 
@@ -150,21 +251,27 @@ class Trainer:
         """What a checkpoint holds beside tensors, fit for JSON."""
         return {
             "curriculum": self.experiment.curriculum.state(),
-            "coefficients": self.learning.coefficients.now,
-            "replay": self.learning.replay.state(),
-            "ledger": self.ledger.state(),
+            "coefficients": {p.name: p.learning.coefficients.now for p in self.learners if p.learning},
+            "replay": {p.name: p.learning.replay.state() for p in self.learners if p.learning},
+            "ledger": {name: ledger.state() for name, ledger in self.ledgers.items()},
+            "leagues": {name: player.league.state() for name, player in self.players.items() if player.league},
             "signals": self.signals,
             "errors": self.code.errors,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state` with its `step`; weights are loaded apart."""
+        """Go on from a `state` with its `step`; weights are loaded apart, and before."""
         self.step = state["step"]
-        self.engine.update(self.step)
         self.experiment.curriculum.load_state(state["curriculum"])
-        self.learning.coefficients.now = state["coefficients"]
-        self.learning.replay.load_state(state["replay"])
-        self.ledger.load_state(state["ledger"])
+        for player in self.learners:
+            assert player.learning is not None
+            player.learning.coefficients.now = state["coefficients"][player.name]
+            player.learning.replay.load_state(state["replay"][player.name])
+            self.ledgers[player.name].load_state(state["ledger"][player.name])
+        for name, player in self.players.items():
+            if player.league:
+                player.league.load_state(state["leagues"][name])
+            player.renew(self.step)
         self.signals, self.code.errors = state["signals"], state["errors"]
 
     def advice(self) -> str | None:
@@ -178,14 +285,28 @@ class Trainer:
         )
 
     def others(self) -> dict[str, checkpoint.Stateful]:
-        """What a checkpoint holds beside the policy and its optimizer."""
+        """What a checkpoint holds beside the lead and its optimizer: by role, but for the lead's own."""
         found: dict[str, checkpoint.Stateful] = {}
-        if self.learning.critic is not None:
-            found["critic"] = self.learning.critic
-        if self.learning.learner.reference is not None and self.experiment.reference.every:
-            found["reference"] = self.learning.learner.reference
+        for player in self.learners:
+            learning, prefix = player.learning, "" if player is self.lead else f"{player.name}."
+            assert learning is not None
+            if player is not self.lead:
+                found |= {f"{prefix}weights": checkpoint.Trained(player.model), f"{prefix}optimizer": learning.learner.optimizer}
+            if learning.critic is not None:
+                found[f"{prefix}critic"] = learning.critic
+            if learning.learner.reference is not None and player.experiment.reference.every:
+                found[f"{prefix}reference"] = learning.learner.reference
+        for name, player in self.players.items():
+            if player.league:
+                found[f"{name}.league"] = player.league
         return found
 
     def advantages(self, groups: Sequence[EpisodeGroup]) -> list[dict[int, NDArray[np.float32]]]:
         """Of the last step's groups: for each group the advantages of its action spans."""
-        return advantages_by_group(groups, self._last.table, self._last.advantage_T)
+        found: list[dict[int, NDArray[np.float32]]] = [{} for _ in groups]
+        for name, (own, learned) in self._last.items():
+            seats = max(1, len(self.players[name].agents))
+            for place, given in enumerate(advantages_by_span(own, learned.table, learned.advantage_T)):
+                if place // seats < len(groups):
+                    found[place // seats] |= given
+        return found
