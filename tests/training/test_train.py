@@ -152,8 +152,9 @@ def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(algorithm: str,
 def test_the_critic_warms_up_after_the_imitation(tmp_path: Path) -> None:
     """Steps that imitate train no critic, so they are none of those that it has for itself."""
     trainer = warming_up(tmp_path, "vapo", steps=1)
-    assert trainer.experiment.critic is not None
-    trainer.experiment = replace(trainer.experiment, critic=replace(trainer.experiment.critic, warm_up=1))
+    parts = trainer.lead.experiment
+    assert parts.critic is not None
+    trainer.lead.experiment = replace(parts, critic=replace(parts.critic, warm_up=1))
     rows = [asyncio.run(trainer.train_step())[1] for _ in range(3)]
     assert ["loss" in row for row in rows] == [True, False, True]
     assert ["value_loss" in row for row in rows] == [False, True, True]

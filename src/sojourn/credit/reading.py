@@ -144,7 +144,7 @@ def _observation_rewards(tree: TrajectoryTree, rows: dict[int, int], key: str) -
     """Reward terms that lie on observations, by the action that caused them."""
     caused: dict[int, dict[str, float]] = {}
     for span, node in enumerate(tree.spans):
-        if node.kind == Kind.ACTION or span in rows or not node.reward:
+        if node.kind != Kind.OBSERVATION or not node.reward:  # another agent's actions are no observations
             continue
         cause = _action_before(tree, node.parent, node.source, rows)
         if cause is None:

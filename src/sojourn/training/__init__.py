@@ -1,8 +1,10 @@
 """The loop that joins all rooms."""
 
 from sojourn.training.config import Experiment, TrainConfig
+from sojourn.training.league import Former
 from sojourn.training.loop import train
+from sojourn.training.roles import Role, turn_about
 from sojourn.training.rollout import Rollout
 from sojourn.training.trainer import Trainer
 
-__all__ = ["Experiment", "Rollout", "TrainConfig", "Trainer", "train"]
+__all__ = ["Experiment", "Former", "Role", "Rollout", "TrainConfig", "Trainer", "train", "turn_about"]

@@ -1,0 +1,217 @@
+"""Several roles learn in one run, each from its own; who never acts, or is only listened to, changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import small
+from small_run import config
+
+from sojourn.agents import table
+from sojourn.core import Action, JointTransition, MultiAgentEnvironment, Observation, Task
+from sojourn.credit import dr_grpo
+from sojourn.curriculum import Uniform
+from sojourn.environments import TaskList
+from sojourn.policy import Session
+from sojourn.rendering.protocols import PlainText
+from sojourn.store import RunFolder
+from sojourn.training import Experiment, Former, Role, Trainer, train, turn_about
+
+
+class Pennies(MultiAgentEnvironment):
+    """Two rounds of matching pennies: `even` wins where they match.  Neither sees the other's choice before the end of a round."""
+
+    agents = ("even", "odd")
+
+    async def reset(self, task: Task, *, seed: int) -> Mapping[str, Observation]:
+        self.round = 0
+        return {agent: Observation.of(f"You are {agent}. Choose l or r.") for agent in self.agents}
+
+    def acting(self) -> Sequence[str]:
+        return self.agents
+
+    def legal(self, agent: str) -> Sequence[str]:
+        return ("l", "r")
+
+    async def step(self, actions: Mapping[str, Action]) -> JointTransition:
+        self.round += 1
+        gain = 1.0 if actions["even"].text == actions["odd"].text else -1.0
+        seen = {
+            agent: Observation.of(f"It was {actions[other].text}.")
+            for agent, other in zip(self.agents, self.agents[::-1], strict=True)
+        }
+        return JointTransition(seen, {"even": gain, "odd": -gain}, terminated=self.round == 2)
+
+
+def game(roles: Mapping[str, Role], seats: Mapping[str, str], **parts: Any) -> Experiment:
+    tasks = TaskList([Task(str(i), {"number": i}) for i in range(4)], [Task("test", {"number": 9})])
+    return Experiment(
+        environment=Pennies,  # type: ignore[arg-type]
+        tasks=tasks,
+        protocol=PlainText(),
+        curriculum=Uniform(tasks),
+        program=table,
+        credit=dr_grpo(),
+        roles=roles,
+        seats=seats,
+        **parts,
+    )
+
+
+BOTH = {"even": "even", "odd": "odd"}
+
+
+def played(parts: Experiment, tmp_path: Path, steps: int = 1, **changes: Any) -> tuple[Trainer, list[dict[str, Any]]]:
+    trainer = Trainer(config(tmp_path, tmp_path, **({"max_context": 300} | changes)), parts, small())
+    return trainer, [asyncio.run(trainer.train_step())[1] for _ in range(steps)]
+
+
+def weights(trainer: Trainer, role: str) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in trainer.players[role].model.parameters()]
+
+
+def same(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_two_roles_learn_in_one_rollout_and_from_opposite_returns(tmp_path: Path) -> None:
+    trainer, (metrics,) = played(game({"even": Role(), "odd": Role()}, BOTH), tmp_path)
+    assert metrics["even/reward"] == -metrics["odd/reward"]
+    assert metrics["reward"] == 0.0
+    assert metrics["even/ledger/trained"] == metrics["odd/ledger/trained"] == 8
+    before = list(small().model.parameters())
+    assert not same(weights(trainer, "even"), before)
+    assert not same(weights(trainer, "odd"), before)
+    assert not same(weights(trainer, "even"), weights(trainer, "odd"))
+
+
+def test_one_role_on_both_seats_compares_each_seat_with_itself(tmp_path: Path) -> None:
+    trainer, (metrics,) = played(game({"self": Role()}, {"even": "self", "odd": "self"}), tmp_path)
+    assert metrics["ledger/trained"] == 16, "two rows an episode"
+    table_, advantage_T = trainer.last[:2]
+    assert len(np.unique(table_.group_E)) == 4, "two groups, two seats"
+    sums = np.bincount(table_.episode_S[table_.row_T], advantage_T / table_.length_S[table_.row_T])
+    for group in range(4):
+        mine = table_.group_E == group
+        assert abs(sums[mine].sum()) < 1e-9
+
+
+def test_a_role_that_never_acts_changes_no_bit(tmp_path: Path) -> None:
+    without, _ = played(game({"even": Role(), "odd": Role()}, BOTH), tmp_path, steps=2)
+    with_it, _ = played(game({"even": Role(), "odd": Role(), "idle": Role()}, {**BOTH, "nobody": "idle"}), tmp_path, steps=2)
+    for role in ("even", "odd"):
+        assert same(weights(without, role), weights(with_it, role))
+    assert same(weights(with_it, "idle"), list(small().model.parameters()))
+
+
+def test_a_frozen_partner_is_no_more_than_what_it_says(tmp_path: Path) -> None:
+    """The partner's tokens, put into its mouth by a script, teach the other role the same to the bit."""
+    frozen = {"even": Role(), "odd": Role(learns=False)}
+    live = Trainer(config(tmp_path, tmp_path, max_context=300), game(frozen, BOTH), small())
+    groups, _ = asyncio.run(live.train_step())
+    script = {
+        episode.id: [episode.tree[span].message.text for span in episode.actions if episode.tree[span].agent == "odd"]  # type: ignore[union-attr]
+        for group in groups
+        for episode in group.episodes
+    }
+
+    async def scripted(session: Session) -> None:
+        lines = iter(script[session.episode.id])
+        seen = await session.reset_all()
+        contexts = {agent: session.open(seen[agent], agent=agent) for agent in Pennies.agents}
+        while not session.done:
+            spoken, action = await session.act(contexts["even"], legal=("l", "r"))
+            line = Action(next(lines))
+            heard = session.say(contexts["odd"], line)
+            seen = await session.step_all({"even": (spoken, action), "odd": (heard, line)})
+            contexts = {"even": spoken.observe(*seen["even"].messages), "odd": heard.observe(*seen["odd"].messages)}
+
+    other, _ = played(replace(game(frozen, BOTH), program=scripted), tmp_path)
+    assert same(weights(live, "even"), weights(other, "even"))
+    assert not same(weights(live, "even"), list(small().model.parameters()))
+
+
+def test_roles_take_turns(tmp_path: Path) -> None:
+    roles = {"even": Role(when=turn_about(0, 2)), "odd": Role(when=turn_about(1, 2))}
+    trainer = Trainer(config(tmp_path, tmp_path, max_context=300), game(roles, BOTH), small())
+    moved, ledgers = [], []
+    for _ in range(3):
+        before = {role: weights(trainer, role) for role in roles}
+        _, metrics = asyncio.run(trainer.train_step())
+        moved.append([role for role in roles if not same(before[role], weights(trainer, role))])
+        ledgers.append([metrics.get(f"{role}/ledger/not its turn", 0) for role in roles])
+    assert moved == [["even"], ["odd"], ["even"]]
+    assert ledgers == [[0, 8], [8, 0], [0, 8]]
+
+
+def test_roles_may_have_parts_numbers_and_models_of_their_own(tmp_path: Path) -> None:
+    small("qwen3").model.save_pretrained(tmp_path / "other")
+    small("qwen3").tokenizer.save_pretrained(tmp_path / "other")
+    roles = {"even": Role(), "odd": Role(model=str(tmp_path / "other"), temperature=0.5, protocol=PlainText(), lora_rank=2)}
+    trainer, (metrics,) = played(game(roles, BOTH), tmp_path)
+    assert trainer.players["odd"].model.config.model_type == "qwen3"
+    assert metrics["odd/trained_tokens"] > 0
+    assert all("lora" in name for name in trainer.players["odd"].weights())
+
+
+@pytest.mark.parametrize("opponents", ["latest", "uniform", "prioritised"])
+def test_a_league_meets_former_selves_and_keeps_the_score(opponents: Any, tmp_path: Path) -> None:
+    roles = {"actor": Role(), "past": Role(former=Former(every=1, most=2, opponents=opponents))}
+    trainer, rows = played(game(roles, {"even": "actor", "odd": "past"}), tmp_path, steps=3)
+    league = trainer.players["past"].league
+    assert league is not None
+    assert sorted(league.weights) == [0, 3]
+    assert sum(record.games for record in league.records.values()) == 3 * 8
+    first = {name: p.detach() for name, p in small().model.named_parameters()}
+    assert all(torch.equal(league.weights[0][name], value) for name, value in first.items() if name in league.weights[0])
+    assert "past/reward" not in rows[0], "a former self does not learn"
+
+
+@pytest.mark.parametrize(
+    ("roles", "seats", "said"),
+    [
+        ({"a": Role()}, {"even": "a", "odd": "b"}, "seat 'odd' names the role 'b'"),
+        ({"a": Role(learns=False)}, {"even": "a", "odd": "a"}, "no role learns"),
+        ({"a": Role(), "b": Role(former=Former(of="c"))}, {}, "'c'"),
+        ({"a": Role(), "f": Role(learns=False), "b": Role(former=Former(of="f"))}, {}, "all alike"),
+    ],
+)
+def test_roles_that_cannot_be_are_refused_before_a_model_is_loaded(
+    roles: Any, seats: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sojourn.training.setup.load", lambda name: pytest.fail("loaded a model"))
+    with pytest.raises(ValueError, match=said):
+        Trainer(config(tmp_path, tmp_path), game(roles, seats))
+
+
+def test_an_agent_without_a_seat_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="no policy 'actor' for agent 'odd'"):
+        played(game({"even": Role()}, {"even": "even"}), tmp_path)
+
+
+def test_a_stopped_run_of_two_roles_and_a_league_goes_on_to_the_bit(tmp_path: Path, model: Path) -> None:
+    def parts() -> Experiment:
+        roles = {"actor": Role(), "second": Role(when=turn_about(0, 2)), "past": Role(former=Former(every=1))}
+        return game(roles, {"even": "actor", "odd": "past"})
+
+    for run, steps in (("whole", (4,)), ("stopped", (1, 2, 4))):
+        for count in steps:
+            (tmp_path / run / "config.json").unlink(missing_ok=True)  # the number of steps is part of it
+            train(config(tmp_path / run, model, steps=count, eval_every=0, checkpoint_every=1, max_context=300), parts())
+    timed = ("seconds", "tokens_per_second")
+    whole, stopped = (
+        [
+            {name: value for name, value in row.items() if not name.startswith(timed)}
+            for row in RunFolder(tmp_path / run).metrics()
+        ]
+        for run in ("whole", "stopped")
+    )
+    assert whole == stopped
+    assert RunFolder(tmp_path / "whole").summary()["ledger"] == RunFolder(tmp_path / "stopped").summary()["ledger"]
