@@ -12,6 +12,7 @@ from helpers import engine_for, small
 
 from sojourn.core import (
     Action,
+    BudgetSpent,
     ContextFull,
     Environment,
     Episode,
@@ -208,3 +209,25 @@ def test_what_is_no_finite_number_is_refused_with_the_episode_the_term_and_the_v
     assert f"'{term}'" in str(caught.value)
     assert value in str(caught.value)
     assert play.episode.tree[context.span].reward == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "acts", "tokens", "stop"),
+    [
+        (Limits(max_turns=9, max_acts=2), 2, None, StopReason.TURN_LIMIT),
+        (Limits(max_turns=9, max_sampled=7), None, 7, StopReason.TOKEN_LIMIT),
+        (Limits(max_turns=2), 2, None, StopReason.TURN_LIMIT),
+    ],
+)
+def test_acts_sampled_tokens_and_steps_are_limited_each_on_its_own(
+    limits: Limits, acts: int | None, tokens: int | None, stop: StopReason
+) -> None:
+    play, _ = session(limits=limits)
+    try:
+        asyncio.run(conversation(play))
+    except BudgetSpent as spent:
+        assert spent.stop is stop
+    else:
+        assert play.episode.stop is stop
+    assert acts is None or len(play.episode.actions) == acts
+    assert tokens is None or play.episode.sampled == tokens

@@ -215,3 +215,31 @@ def test_a_stopped_run_of_two_roles_and_a_league_goes_on_to_the_bit(tmp_path: Pa
     )
     assert whole == stopped
     assert RunFolder(tmp_path / "whole").summary()["ledger"] == RunFolder(tmp_path / "stopped").summary()["ledger"]
+
+
+class Notes:
+    """A memory over episodes: how often it was written to."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state(self) -> Any:
+        return self.count
+
+    def load_state(self, state: Any) -> None:
+        self.count = state
+
+
+def test_what_outlives_an_episode_is_in_the_checkpoint(tmp_path: Path, model: Path) -> None:
+    async def noting(session: Session) -> None:
+        await table(session)
+        session.kept["notes"].count += 1
+
+    counts = []
+    for steps in (2, 3):
+        notes = Notes()
+        (tmp_path / "run" / "config.json").unlink(missing_ok=True)
+        parts = replace(game({"self": Role()}, {"even": "self", "odd": "self"}), program=noting, kept={"notes": notes})
+        train(config(tmp_path / "run", model, steps=steps, eval_tasks=0, checkpoint_every=1, max_context=300), parts)
+        counts.append(notes.count)
+    assert counts == [16, 24]

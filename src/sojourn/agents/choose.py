@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sojourn.core import LegalActions
-from sojourn.policy import Session
+from sojourn.policy import Session, resumable
 
 
+@resumable
 async def choose(session: Session) -> None:
     """The loop for worlds with `legal_actions`.  Every episode consists of valid actions from the first step on; a policy that
     should think before it acts needs `react`.  Raises `ValueError` where the world lists nothing."""

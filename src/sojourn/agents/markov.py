@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sojourn.core import Context, LegalActions
-from sojourn.policy import Session
+from sojourn.policy import Session, resumable
 
 
+@resumable
 async def markov(session: Session) -> None:
     """See the observation, act, forget.  The contexts are linked, so that credit flows through the episode; among legal actions where
     the world lists them."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sojourn.policy import Session
+from sojourn.policy import Session, resumable
 
 
+@resumable
 async def react(session: Session) -> None:
     """The tool-using loop.  Tools are run by the environment's `step`; a malformed call comes back as an observation."""
     context = session.open(await session.reset())

@@ -28,6 +28,7 @@ from sojourn.core.message import (
 from sojourn.core.multi_agent import JointTransition, MultiAgentEnvironment
 from sojourn.core.outcome import (
     WRONG_PATH,
+    BudgetSpent,
     ContextFull,
     Failure,
     FailureKind,
@@ -46,7 +47,7 @@ from sojourn.core.trajectory import ROOT, Context, Floats, HistoryRewritten, Int
 __all__ = [
     "ROOT",
     "WRONG_PATH",
-    "Action",
+    "Action", "BudgetSpent",
     "Context",
     "ContextFull",
     "Environment",

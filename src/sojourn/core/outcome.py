@@ -98,8 +98,16 @@ class InfrastructureError(RuntimeError):
     """
 
 
-class ContextFull(RuntimeError):
-    """Raised by an engine or policy when a context has no room for another token; a budget failure of the episode."""
+class BudgetSpent(RuntimeError):
+    """Raised when a policy wants to go on and may not; a budget failure of the episode.  stop: what that means for the episode."""
+
+    def __init__(self, message: str, stop: StopReason = StopReason.TOKEN_LIMIT) -> None:
+        super().__init__(message)
+        self.stop = stop
+
+
+class ContextFull(BudgetSpent):
+    """Raised by an engine or policy when a context has no room for another token."""
 
 
 class UserCodeError(RuntimeError):

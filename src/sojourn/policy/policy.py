@@ -21,17 +21,18 @@ class Policy:
     sampling: SamplingParams = SamplingParams()
 
     async def act(
-        self, prompt: Context, *, seed: int, anchor: object = None, legal: Sequence[str] = ()
+        self, prompt: Context, *, seed: int, anchor: object = None, legal: Sequence[str] = (), most: int | None = None
     ) -> tuple[Context, Action]:
         """Sample one action after `prompt` (`Context.prompted`); returns the child context and what was said.
 
         legal: if given, the action is one of these texts, and log-probabilities are renormalised over them token by token.
+        most: tokens that are left of the episode's budget; a legal action is always said whole.
         Raises `ContextFull` if the engine has no room for another token, or for one of the legal actions.
         """
         tokens = prompt.tokens
         room = self.engine.max_context - len(tokens)
         allowed = tuple(tuple(self.renderer.as_sampled(text)) for text in legal) or self.sampling.allowed
-        longest = max(map(len, allowed)) if allowed else self.sampling.max_tokens
+        longest = max(map(len, allowed)) if allowed else min(self.sampling.max_tokens, most or self.sampling.max_tokens)
         if room < (longest if allowed else 1):
             raise ContextFull(f"context of {len(tokens)} tokens, policy '{self.name}' holds {self.engine.max_context}")
         params = replace(

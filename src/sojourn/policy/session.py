@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from sojourn.core import (
     Action,
+    BudgetSpent,
     Context,
     Episode,
     JointTransition,
@@ -49,6 +50,10 @@ class Limits:
 
     max_turns: int = 8
     """Environment steps; then the episode is truncated with `StopReason.TURN_LIMIT`."""
+    max_acts: int = 0
+    """Actions that policies may sample, in all contexts together; then the same.  0 for no limit."""
+    max_sampled: int = 0
+    """Tokens that policies may sample, in all contexts together; then `StopReason.TOKEN_LIMIT`.  0 for no limit."""
     step_seconds: float = 120.0
     """Deadline of one reset or step; past it the infrastructure is at fault, not the policy."""
 
@@ -57,10 +62,18 @@ Program = Callable[["Session"], Awaitable[None]]
 """An agent program.  It returns when the episode is over."""
 
 
+def resumable(program: Program) -> Program:
+    """Decorator of a program that can be started in the middle of an episode: all it knows is in its context and in the world, none in
+    variables of its own.  Credit that plays on from every state (VinePPO) asks for it."""
+    program.resumable = True  # type: ignore[attr-defined]
+    return program
+
+
 class Session:
     """What an agent program holds: the world, the policies, and the episode being recorded.
 
     runner: runs the world's code; one for the episode.  seats: which policy speaks for an agent; "actor" for one that is not named.
+    kept: what outlives an episode (a skill store, a memory), by name; it is in the run's checkpoint (`Experiment.kept`).
     """
 
     def __init__(
@@ -73,16 +86,18 @@ class Session:
         limits: Limits,
         runner: Runner | None = None,
         seats: Mapping[str, str] = MappingProxyType({}),
+        kept: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.episode = episode
         self.environment = environment
         self.policies = policies
         self.seats = seats
+        self.kept = kept
         self.seed = seed
         self.limits = limits
         self.runner = runner or Runner(UserCode(), f"episode {episode.id}")
         self._begun = False
-        self._steps = 0
+        self._steps = self._acts = self._sampled = 0
         self._drawn: Counter[int] = Counter()
 
     @property
@@ -134,10 +149,22 @@ class Session:
         """Let the agent of the context speak; with `legal`, one of these texts and nothing else.  Acting twice from one context makes
         siblings.  `policy`: who speaks, if not the one on the agent's seat."""
         prompt, speaker = context.prompted(), self._policy(policy, context.agent)
+        most = self._left()
         anchor = self.environment.state_key() if isinstance(self.environment, StateKey) else None
-        child, action = await speaker.act(prompt, seed=self._draw(prompt, speaker.name), anchor=anchor, legal=legal)
+        child, action = await speaker.act(prompt, seed=self._draw(prompt, speaker.name), anchor=anchor, legal=legal, most=most)
         self.episode.actions.append(child.span)
+        self._sampled += len(child.tree[child.span].tokens)
         return child, action
+
+    def _left(self) -> int | None:
+        """Count an act; tokens that it may sample, None for no limit.  Raises `BudgetSpent` if nothing is left."""
+        limits = self.limits
+        if limits.max_acts and self._acts >= limits.max_acts:
+            raise BudgetSpent(f"{self._acts} acts of limits.max_acts {limits.max_acts}", StopReason.TURN_LIMIT)
+        if limits.max_sampled and self._sampled >= limits.max_sampled:
+            raise BudgetSpent(f"{self._sampled} tokens sampled of limits.max_sampled {limits.max_sampled}")
+        self._acts += 1
+        return limits.max_sampled - self._sampled if limits.max_sampled else None
 
     def _draw(self, prompt: Context, purpose: str) -> int:
         """The seed of a sample: a function of what is sampled from and how often that was done before, so that the order in which

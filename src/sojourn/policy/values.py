@@ -11,7 +11,7 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
-from sojourn.core import Action, Context, ContextFull, Episode, Message, Observation, Restorable, StopReason
+from sojourn.core import Action, BudgetSpent, Context, Episode, Message, Observation, Restorable
 from sojourn.policy.session import Program, Session, stable_hash
 
 
@@ -41,12 +41,20 @@ class ValuedSession(Session):
         episode = Episode(f"{self.episode.id}/value {len(self.episode.actions)}", self.task, self.episode.tree)
         limits = replace(self.limits, max_turns=self.limits.max_turns - self._steps)
         continuation = _Continuation(
-            episode, world, self.policies, seed=seed, limits=limits, runner=self.runner, seats=self.seats, start=context
+            episode,
+            world,
+            self.policies,
+            seed=seed,
+            limits=limits,
+            runner=self.runner,
+            seats=self.seats,
+            kept=self.kept,
+            start=context,
         )
         try:
             await self._program(continuation)
-        except ContextFull:
-            await continuation.cut(StopReason.TOKEN_LIMIT)
+        except BudgetSpent as spent:
+            await continuation.cut(spent.stop)
         finally:
             world.restore(snapshot)
         return episode.total

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sojourn.agents import react
 from sojourn.core import Environment, TaskSource
@@ -105,6 +105,13 @@ class TrainConfig:
         return Limits(max_turns=self.max_turns, step_seconds=self.step_seconds)
 
 
+class Kept(Protocol):
+    """What outlives an episode.  Both ways through JSON."""
+
+    def state(self) -> Any: ...
+    def load_state(self, state: Any) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """The parts of a run: a world, its tasks, who acts in it and how credit becomes a loss."""
@@ -133,5 +140,8 @@ class Experiment:
     """Sets of weights and how they learn, by name, where there is more than one (`training.roles`)."""
     seats: Mapping[str, str] = field(default_factory=dict)
     """Which role speaks for an agent, by the agent's name.  A role learns from what its own agents did and earned."""
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    """What outlives an episode, by name: a skill store, memories, a pool of tasks.  Programs reach it as `session.kept`; it is in the
+    checkpoint."""
     shaping: Mapping[str, Shaping] = field(default_factory=dict)
     """Reward terms by name that are paid on top, before filters and credit: penalties of length, of tool calls."""

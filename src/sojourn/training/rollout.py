@@ -11,9 +11,10 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sojourn.core import (
-    ContextFull,
+    BudgetSpent,
     Environment,
     Episode,
     EpisodeGroup,
@@ -55,6 +56,8 @@ class Rollout:
     """What is known of the user's code, over all rollouts of a run."""
     seats: Mapping[str, str] = field(default_factory=dict)
     """Which policy speaks for an agent, by the agent's name; "actor" for one that is not named."""
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """What outlives an episode, by name (`Session.kept`)."""
 
     async def groups(
         self,
@@ -140,11 +143,11 @@ class Rollout:
             try:
                 await self.program(session)
             except Exception as error:
-                full = _first(error)  # of several, if branches ran concurrently
-                if not isinstance(full, ContextFull):
+                spent = _first(error)  # of several, if branches ran concurrently
+                if not isinstance(spent, BudgetSpent):
                     raise
-                episode.failures.append(Failure(FailureKind.BUDGET, "policy", str(full)))
-                await session.cut(StopReason.TOKEN_LIMIT)
+                episode.failures.append(Failure(FailureKind.BUDGET, "policy", str(spent)))
+                await session.cut(spent.stop)
             if episode.stop is None:
                 await session.cut(StopReason.RETURNED)
             named(episode.reward)
@@ -157,18 +160,12 @@ class Rollout:
             runner.close()
 
     def _session(self, episode: Episode, world: Environment, seed: int, runner: Runner) -> Session:
-        parts = episode, world, self.policies
+        parts: dict[str, Any] = {
+            "seed": seed, "limits": self.limits, "runner": runner, "seats": self.seats, "kept": self.kept,
+        }  # fmt: skip
         if not self.value_rollouts:
-            return Session(*parts, seed=seed, limits=self.limits, runner=runner, seats=self.seats)
-        return ValuedSession(
-            *parts,
-            seed=seed,
-            limits=self.limits,
-            runner=runner,
-            seats=self.seats,
-            program=self.program,
-            rollouts=self.value_rollouts,
-        )
+            return Session(episode, world, self.policies, **parts)
+        return ValuedSession(episode, world, self.policies, **parts, program=self.program, rollouts=self.value_rollouts)
 
 
 async def _classed(episode: Episode, work: Awaitable[None], *, closing: bool = False) -> None:
@@ -206,4 +203,4 @@ def _first(error: Exception) -> Exception:
     if not isinstance(error, ExceptionGroup):
         return error
     flat = [_first(each) for each in error.exceptions]
-    return min(flat, key=lambda each: (isinstance(each, ContextFull), broke_beneath(each)))
+    return min(flat, key=lambda each: (isinstance(each, BudgetSpent), broke_beneath(each)))

@@ -73,6 +73,11 @@ class Trainer:
             algorithm.warn(parts, numbers)
             if "value_S" in reads(parts.credit):
                 self._values = config.value_rollouts
+        if self._values and not getattr(experiment.program, "resumable", False):
+            raise ValueError(
+                f"this credit plays on from every state, but the program {getattr(experiment.program, '__name__', experiment.program)!r} is not known to go on from a state in "
+                "the middle of an episode: if all that it knows is in its context and the world, say so with @resumable"
+            )
         if self._values and not isinstance(world := experiment.environment(), Restorable):
             raise ValueError(
                 f"this credit plays on from every state and goes back, which {type(world).__name__} cannot: give it `snapshot` and "
@@ -124,6 +129,7 @@ class Trainer:
             retries=self.config.retries,
             code=self.code,
             seats=self.experiment.seats,
+            kept=self.experiment.kept,
         )
 
     @property
@@ -255,6 +261,7 @@ class Trainer:
             "replay": {p.name: p.learning.replay.state() for p in self.learners if p.learning},
             "ledger": {name: ledger.state() for name, ledger in self.ledgers.items()},
             "leagues": {name: player.league.state() for name, player in self.players.items() if player.league},
+            "kept": {name: each.state() for name, each in self.experiment.kept.items()},
             "signals": self.signals,
             "errors": self.code.errors,
         }
@@ -272,6 +279,8 @@ class Trainer:
             if player.league:
                 player.league.load_state(state["leagues"][name])
             player.renew(self.step)
+        for name, each in self.experiment.kept.items():
+            each.load_state(state["kept"][name])
         self.signals, self.code.errors = state["signals"], state["errors"]
 
     def advice(self) -> str | None:
