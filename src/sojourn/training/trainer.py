@@ -73,10 +73,11 @@ class Trainer:
             algorithm.warn(parts, numbers)
             if "value_S" in reads(parts.credit):
                 self._values = config.value_rollouts
-        if self._values and not getattr(experiment.program, "resumable", False):
+        program = experiment.program
+        if self._values and not getattr(program, "resumable", False):
             raise ValueError(
-                f"this credit plays on from every state, but the program {getattr(experiment.program, '__name__', experiment.program)!r} is not known to go on from a state in "
-                "the middle of an episode: if all that it knows is in its context and the world, say so with @resumable"
+                f"this credit plays on from every state, and {getattr(program, '__name__', program)} is not known to go on in the middle of an "
+                "episode: if all that it knows is in its context and in the world, say so with @resumable"
             )
         if self._values and not isinstance(world := experiment.environment(), Restorable):
             raise ValueError(
@@ -152,6 +153,11 @@ class Trainer:
         self._last = {}
         for player in self.learners:
             metrics |= self._named(player, await self._learn(player, groups))
+        for player in self.players.values():
+            if player.league:
+                metrics |= {f"{player.name}/{name}": value for name, value in player.league.describe().items()}
+        if len(self.players) > 1:
+            metrics["roles"] = list(self.players)
         self.step += 1
         for player in self.players.values():
             player.renew(self.step)

@@ -45,6 +45,7 @@ FAMILIES: tuple[tuple[str, str, bool, str], ...] = (
     ("How episodes ended", "stop/", True, "Share of a step's episodes."),
     ("Failures", "failures/", False, "In a step, by whose they were."),
     ("Ledger", "ledger/", False, "What became of a step's episodes; sampled = trained + what is filtered + no result + waiting."),
+    ("Former selves", "league/", True, "Mean score against each (win 1, draw 1/2), by its version."),
 )
 """The same for metrics that share the part of their name before the slash, one line each."""
 
@@ -224,10 +225,22 @@ def _curves(metrics: Sequence[Row]) -> list[Row]:
         series = [Series(name=k.split("/")[1], points=points_of(metrics, k), color=i) for i, k in enumerate(phases[: len(LIGHT)])]
         charts.append({"title": "Seconds", "note": "Where the time of a step goes.", "svg": Markup(stack_chart(series))})
     charts += [_family(metrics, *family) for family in FAMILIES]
+    for role in _roles(metrics):
+        own = [
+            {key.removeprefix(f"{role}/"): value for key, value in row.items() if key.startswith(f"{role}/")} for row in metrics
+        ]
+        rows = [row | {"step": whole["step"]} for row, whole in zip(own, metrics, strict=True)]
+        named = [_curve(rows, f"{role}: {title}", keys, share, note) for title, keys, share, note in CURVES]
+        charts += [*named, *(_family(rows, f"{role}: {title}", *rest) for title, *rest in FAMILIES)]
     known = {"step", "success", "seconds", *(key for _, keys, _, _ in CURVES for key in keys)}
     others = {key for row in metrics for key, value in row.items() if _is_number(value) and "/" not in key} - known
     charts += [_curve(metrics, key, (key,), False, "") for key in sorted(others)]
     return [chart for chart in charts if chart]
+
+
+def _roles(metrics: Sequence[Row]) -> list[str]:
+    """Roles that have metrics of their own: several learn, or one has a league."""
+    return list(dict.fromkeys(role for row in metrics for role in row.get("roles", ())))
 
 
 def _family(metrics: Sequence[Row], title: str, prefix: str, share: bool, note: str) -> Row | None:
