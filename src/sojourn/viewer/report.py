@@ -231,7 +231,8 @@ def _curves(metrics: Sequence[Row]) -> list[Row]:
         ]
         rows = [row | {"step": whole["step"]} for row, whole in zip(own, metrics, strict=True)]
         named = [_curve(rows, f"{role}: {title}", keys, share, note) for title, keys, share, note in CURVES]
-        charts += [*named, *(_family(rows, f"{role}: {title}", *rest) for title, *rest in FAMILIES)]
+        families = [_family(rows, f"{role}: {title}", prefix, share, note) for title, prefix, share, note in FAMILIES]
+        charts += [*named, *families]
     known = {"step", "success", "seconds", *(key for _, keys, _, _ in CURVES for key in keys)}
     others = {key for row in metrics for key, value in row.items() if _is_number(value) and "/" not in key} - known
     charts += [_curve(metrics, key, (key,), False, "") for key in sorted(others)]
