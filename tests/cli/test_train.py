@@ -56,7 +56,9 @@ def test_a_run_is_trained_measured_and_measured_again(sojourn, mine: Path, few_s
     page = json.loads(Path("numbers.json").read_text())
     assert code == 0
     assert page["checkpoint"] == "step-000002"
-    assert [(row["level"], row["mode"], row["tasks"]) for row in page["rows"]] == [("default", "greedy", 2)]
+    assert [(row["level"], row["mode"], row["tasks"]) for row in page["rows"]] == [("default", "greedy", 1)], (
+        "it has one held-out task"
+    )
     assert {path: path.stat().st_mtime_ns for path in Path("r").rglob("*")} == files
 
     assert sojourn("report", "r")[0] == 0

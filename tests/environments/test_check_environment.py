@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sojourn.core import Action, Environment, Observation, Task, Transition
@@ -140,3 +141,16 @@ def test_a_source_that_forgets_its_arguments_is_found() -> None:
         check_environment(World(Counter, Lucky()))
     with pytest.raises(ValueError, match="says level 'other'"):
         check_environment(World(Counter, Mislabelled()))
+
+
+class Boards(Tasks):
+    """Large arrays that differ between the splits in their middle alone, where their text does not show it."""
+
+    def task(self, split: str, level: str, index: int) -> Task:
+        board = np.zeros((100, 100))
+        board[50, 50] = split == "test"
+        return Task(f"{split}/{index}", {"n": index, "board": board}, level)
+
+
+def test_tasks_are_compared_by_all_that_they_hold() -> None:
+    assert check_environment(World(Counter, Boards()))

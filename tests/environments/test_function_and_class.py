@@ -1,7 +1,9 @@
 """A plain function and a plain class as worlds."""
 
 import asyncio
+from typing import Any
 
+import numpy as np
 import pytest
 
 from sojourn.core import Action, Environment, Failure, FailureKind, Task, ToolCall, Transition
@@ -83,6 +85,31 @@ def test_a_finite_source_wraps_around_and_names_what_is_missing() -> None:
     assert source.levels == ("easy", "hard")
     with pytest.raises(ValueError, match="no test task of level 'easy'"):
         source.task("test", "easy", 0)
+
+
+def test_dealing_looks_at_no_task_but_the_one_it_deals() -> None:
+    looked_at: list[str] = []
+
+    class Watched(Task):
+        def __getattribute__(self, name: str) -> Any:
+            looked_at.append(name)
+            return super().__getattribute__(name)
+
+    source = TaskList([Watched(str(i), {"n": i}, f"level {i % 2}") for i in range(100)], [Watched("t", {"n": 100}, "level 1")])
+    looked_at.clear()
+    assert source.task("train", "level 1", 7) is source.task("train", "level 1", 57)
+    assert [source.count("train", "level 1"), source.count("test", "level 1"), source.count("test", "level 0")] == [50, 1, 0]
+    assert looked_at == []
+
+
+def test_large_boards_are_compared_to_the_last_cell() -> None:
+    """The text of a large array leaves out its middle."""
+    board, other = np.zeros((100, 100)), np.zeros((100, 100))
+    other[50, 50] = 1
+    source = TaskList([Task("a", {"board": board})], [Task("b", {"board": other})])
+    assert source.count("test", "default") == 1
+    with pytest.raises(ValueError, match="test task 'b' is also training task 'a'"):
+        TaskList([Task("a", {"board": board})], [Task("b", {"board": board.copy()})])
 
 
 def test_public_methods_of_a_class_are_its_tools_and_the_docstring_its_prompt() -> None:

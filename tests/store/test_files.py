@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,38 @@ def test_torn_last_line_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1}\n{"step": 2, "rew')
     assert read_rows(file) == [{"step": 1}]
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 2, "rew', b"{", b"\x00\x00", b'{"step": 2}\x00'])
+def test_what_is_appended_after_a_torn_line_is_read(tmp_path: Path, torn: bytes) -> None:
+    file = tmp_path / "starts.jsonl"
+    file.write_bytes(b'{"step": 1}\n' + torn)
+    append_row(file, {"step": 3})
+    append_row(file, {"step": 4})
+    assert file.read_text() == '{"step": 1}\n{"step": 3}\n{"step": 4}\n'
+
+
+def test_a_row_that_lacks_nothing_but_its_newline_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "starts.jsonl"
+    file.write_text('{"step": 1}\n{"step": 2}')
+    assert read_rows(file) == [{"step": 1}, {"step": 2}]
+    append_row(file, {"step": 3})
+    assert file.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+
+
+def test_a_torn_line_amid_others_is_left_out(tmp_path: Path) -> None:
+    """Older versions appended to it."""
+    file = tmp_path / "starts.jsonl"
+    file.write_text('{"step": 1}\n{"step": 2, "re{"step": 3}\n\n{"step": 4}\n')
+    assert read_rows(file) == [{"step": 1}, {"step": 4}]
+
+
+def test_text_that_no_file_can_hold_is_written_with_a_mark(tmp_path: Path) -> None:
+    bad, mark = "a\ud83d", "a\ufffd"
+    append_row(tmp_path / "rows.jsonl", {bad: [bad]})
+    write_json(tmp_path / "one.json", {bad: {bad}})
+    assert read_rows(tmp_path / "rows.jsonl") == [{mark: [mark]}]
+    assert json.loads((tmp_path / "one.json").read_text()) == {mark: [mark]}
 
 
 json_values = st.recursive(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -43,12 +46,46 @@ def test_killed_and_continued_equals_never_killed(tmp_path: Path) -> None:
     assert record(again) == record(whole)
 
 
-def test_repeated_evaluation_counts_once(tmp_path: Path) -> None:
+def test_an_evaluation_is_whole_when_its_rows_are_there(tmp_path: Path) -> None:
+    """Episodes without rows are of an evaluation that was not finished: they go, and it is made again."""
     run = RunFolder(tmp_path)
-    row = {"eval": "during", "step": 4, "mode": "greedy", "level": "easy", "tasks": 8}
-    run.log_eval({**row, "success": 0.25})
-    run.log_eval({**row, "success": 0.5})
-    assert run.evals() == [{**row, "success": 0.5}]
+    for mode in ("sampled", "greedy"):
+        write_episodes(run.episodes_path(f"eval-before-{mode}", 0), [])
+    row = {"eval": "before", "step": 0, "mode": "sampled", "level": "easy", "tasks": 8, "success": 0.5}
+    run.log_eval(row, row | {"level": "hard"})
+    assert [run.evaluated("before", step, mode) for step, mode in ((0, "sampled"), (0, "greedy"), (1, "sampled"))] == [
+        True,
+        False,
+        False,
+    ]
+    run.truncate_after(0)
+    assert [file.name for file in (tmp_path / "episodes").iterdir()] == ["eval-before-sampled-000000.parquet"]
+    run.log_eval(row | {"success": 0.75})
+    assert [(each["level"], each["success"]) for each in run.evals()] == [("easy", 0.75), ("hard", 0.5)]
+
+
+def test_what_killed_writes_left_is_removed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for name in (".summary.json.tmp", "episodes/.train-000001.parquet.tmp", "checkpoints/.step-000001.tmp/trained.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("torn")
+    run.truncate_after(0)
+    assert [file.name for file in sorted(tmp_path.rglob("*"))] == ["checkpoints", "episodes"]
+
+
+def test_a_folder_has_one_writer_until_that_is_killed(tmp_path: Path) -> None:
+    code = f"from sojourn.store import RunFolder\nwith RunFolder({str(tmp_path)!r}): print('in', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"in\n"
+        with pytest.raises(ValueError, match=rf"process {other.pid} on {socket.gethostname()} has been writing into it since 20"):
+            RunFolder(tmp_path).__enter__()
+        assert RunFolder(tmp_path).starts() == [], "reading needs no lock"
+        other.kill()
+        other.wait()
+        with RunFolder(tmp_path), RunFolder(tmp_path):
+            pass  # the same process may enter again
+    with RunFolder(tmp_path):
+        pass
 
 
 def test_same_config_is_accepted_again(tmp_path: Path) -> None:
@@ -59,12 +96,36 @@ def test_same_config_is_accepted_again(tmp_path: Path) -> None:
 
 
 def test_other_config_is_refused_with_the_differences(tmp_path: Path) -> None:
-    RunFolder(tmp_path).write_config({"seed": 1, "learner": Learner(), "old": None})
+    run = RunFolder(tmp_path)
+    run.write_config({"seed": 1, "learner": Learner(), "old": None})
+    run.log_start(step=0)
     with pytest.raises(ValueError, match="another config") as caught:
-        RunFolder(tmp_path).write_config({"seed": 1, "learner": Learner(lr=1e-4), "steps": 5})
+        run.write_config({"seed": 1, "learner": Learner(lr=1e-4), "steps": 5})
     lines = [line.strip() for line in str(caught.value).splitlines()[1:-1]]
     assert lines == ["learner.lr: was 2e-05, now 0.0001", "old: was null, now (not set)", "steps: was (not set), now 5"]
-    assert RunFolder(tmp_path).config()["learner"]["lr"] == 2e-5
+    assert run.config()["learner"]["lr"] == 2e-5
+
+
+def test_a_config_that_nothing_started_with_does_not_bind(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_config({"model": "misspelt"})
+    RunFolder(tmp_path).write_config({"model": "spelt"})
+    assert RunFolder(tmp_path).config() == {"model": "spelt"}
+
+
+def test_what_does_not_identify_a_run_may_change_and_the_change_is_noted(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    free = {"steps", "eval"}
+    run.write_config({"seed": 1, "steps": 5, "eval": {"tasks": 4}}, free)
+    assert run.log_start(step=0) == []
+    run.write_config({"seed": 1, "steps": 8, "eval": {"tasks": 4}}, free)  # and killed before the start was noted
+    run.write_config({"seed": 1, "steps": 8, "eval": {"tasks": 6}}, free)
+    assert run.log_start(step=5) == ["steps: was 5, now 8", "eval.tasks: was 4, now 6"]
+    assert run.log_start(step=5) == []
+    assert [row["changes"] for row in run.starts()] == [[], ["steps: was 5, now 8", "eval.tasks: was 4, now 6"], []]
+    assert [row["config"]["steps"] for row in run.starts()] == [5, 8, 8]
+    with pytest.raises(ValueError, match="seed: was 1, now 2"):
+        run.write_config({"seed": 2, "steps": 9, "eval": {"tasks": 6}}, free)
+    assert run.config()["steps"] == 8
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,12 +190,59 @@ def test_another_config_is_refused(whole: Path, model: Path) -> None:
         train(config(whole, model, groups=3), experiment())
 
 
-def test_a_finished_run_started_again_changes_nothing(whole: Path, model: Path) -> None:
-    before = timeless(RunFolder(whole).metrics()), weights(whole)
-    train(config(whole, model), experiment())
-    after = timeless(RunFolder(whole).metrics()), weights(whole)
-    assert before[0] == after[0]
-    assert all(torch.equal(before[1][name], after[1][name]) for name in before[1])
+def test_a_finished_run_started_again_changes_nothing(whole: Path, model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    summary = RunFolder(run).summary()
+    assert train(config(run, model), experiment()) == summary == RunFolder(run).summary()
+    assert_same_run(run, whole)
+    assert (run / "evals.jsonl").read_text() == (whole / "evals.jsonl").read_text()
+
+
+def test_stopped_by_ctrl_c_and_extended_it_is_the_same_run(whole: Path, model: Path, tmp_path: Path) -> None:
+    """Asked for 4 steps and stopped while it plays step 3, it is asked for 5 when it goes on."""
+    run, left = tmp_path / "run", 2 + 2 * 8 + 2 + 3
+
+    def interrupted(prompt: str, completion: str) -> float:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return small_run.few_high_bytes(prompt, completion)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config(run, model, steps=4, checkpoint_every=0), experiment(interrupted))
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000002"]
+    train(config(run, model), experiment())
+    assert RunFolder(run).starts()[-1]["changes"] == ["steps: was 4, now 5", "checkpoint_every: was 0, now 2"]
+    assert_same_run(run, whole)
+
+
+def test_an_evaluation_plays_no_task_twice(whole: Path, model: Path, tmp_path: Path) -> None:
+    """There are two held-out tasks: asked for 64, it is the run that asked for two."""
+    run = tmp_path / "run"
+    train(config(run, model, eval_tasks=64), experiment())
+    assert {row["tasks"] for row in RunFolder(run).evals()} == {2}
+    assert_same_run(run, whole)
+
+
+@pytest.mark.parametrize("broken", ["trained.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize("how", ["empty", "torn", "gone"])
+def test_a_checkpoint_that_cannot_be_read_is_told_in_a_sentence(
+    whole: Path, model: Path, tmp_path: Path, broken: str, how: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    path = checkpoint.latest(run / "checkpoints")
+    assert path is not None
+    file = path / broken
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2] if how == "torn" else b"")
+    if how == "gone":
+        file.unlink()
+    trainer = Trainer(config(run, model), experiment(), small())
+    with pytest.raises(ValueError, match=r"checkpoint .*step-000005 cannot be read: .*remove this folder"):
+        checkpoint.load(path, trainer.learning.learner, {})
 
 
 def test_a_disk_that_fills_up_costs_no_checkpoint(

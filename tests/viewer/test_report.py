@@ -164,3 +164,11 @@ def test_wilson_mirrors_and_holds_the_rate(count: int, data: st.DataObject) -> N
 
 def test_wilson_of_none_solved_is_the_closed_form() -> None:
     assert wilson(0.0, 64)[1] == pytest.approx(1.959964**2 / (64 + 1.959964**2))
+
+
+def test_what_changed_when_a_run_went_on_is_told(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for steps in (5, 8):
+        run.write_config({"steps": steps}, {"steps"})
+        run.log_start(step=steps - 5)
+    assert "Changed after step 3: steps: was 5, now 8." in write_report(run).read_text()

@@ -58,15 +58,15 @@ def evaluate(
 
 def measure(trainer: Trainer, tasks: int, greedy: bool) -> list[dict[str, Any]]:
     """One row for each level: `level`, `mode`, `success`, `tasks`."""
-    total, done = tasks * len(trainer.experiment.tasks.levels), 0
+    held_out, done = trainer.held_out(tasks), 0
     with Console(stderr=True).status("") as status:
 
         def tell(_: object) -> None:
             nonlocal done
             done += 1
-            status.update(f"{done} of {total} episodes")
+            status.update(f"{done} of {len(held_out)} episodes")
 
-        groups = asyncio.run(trainer.evaluate(tasks, greedy=greedy, done=tell))
+        groups = asyncio.run(trainer.evaluate(held_out, greedy=greedy, done=tell))
     return _rows(groups, "greedy" if greedy else "sampled")
 
 

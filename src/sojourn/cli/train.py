@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,9 +15,6 @@ HELP = """usage: sojourn train RECIPE [--field value ...]
 
 RECIPE is a name (`sojourn recipes` lists them) or a file NAME.py; `sojourn train RECIPE --help` lists its fields.
 A run folder that is there already is resumed."""
-
-if TYPE_CHECKING:
-    from sojourn.training import TrainConfig
 
 RECIPE_COPY = "recipe.py"
 """The recipe as it was when the run began, in the run folder; `sojourn eval` reads it."""
@@ -40,8 +35,9 @@ def train(arguments: list[str]) -> int:
     from sojourn import training
 
     folder = RunFolder(config.run)
-    _begin(folder, config, recipe.path)
-    training.train(config, experiment)
+    with folder:
+        _begin(folder, recipe.path)
+        training.train(config, experiment)
     show(folder)
     return 0
 
@@ -57,12 +53,8 @@ def show(folder: RunFolder) -> None:
     console.print(f"report:  {folder.path / 'report.html'}", soft_wrap=True)
 
 
-def _begin(folder: RunFolder, config: TrainConfig, recipe: Path) -> None:
-    """Keep config and recipe.  What a start left that failed before it began (no such model) does not bind."""
+def _begin(folder: RunFolder, recipe: Path) -> None:
+    """Keep the recipe.  What a start left that failed before it began (no such model) does not bind."""
     copy = folder.path / RECIPE_COPY
-    if not folder.starts():
-        copy.unlink(missing_ok=True)
-        (folder.path / "config.json").unlink(missing_ok=True)
-    folder.write_config(asdict(config))
-    if not copy.exists():
+    if not copy.exists() or not folder.starts():
         write_atomic(copy, lambda temporary: shutil.copyfile(recipe, temporary))

@@ -41,7 +41,7 @@ from sojourn.core.outcome import (
     named,
     total,
 )
-from sojourn.core.task import Split, Task, TaskSource
+from sojourn.core.task import Countable, Split, Task, TaskSource, content, distinct
 from sojourn.core.trajectory import ROOT, Context, Floats, HistoryRewritten, Ints, Kind, Renderer, Span, Stop, TrajectoryTree
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Action", "BudgetSpent",
     "Context",
     "ContextFull",
+    "Countable",
     "Environment",
     "Episode",
     "EpisodeGroup",
@@ -89,6 +90,8 @@ __all__ = [
     "UserCodeError",
     "assistant",
     "broke_beneath",
+    "content",
+    "distinct",
     "named",
     "system",
     "tool",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sojourn.core import Environment, Split, Task, TaskSource
+from sojourn.core import Environment, Split, Task, TaskSource, content
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +24,28 @@ class TaskList:
     """
 
     def __init__(self, train: Sequence[Task], test: Sequence[Task] = ()) -> None:
-        seen = {_content(task): task.id for task in train}
+        _refuse_shared(train, test)
+        self._tasks: dict[tuple[Split, str], list[Task]] = defaultdict(list)
+        for task in train:
+            self._tasks["train", task.level].append(task)
         for task in test:
-            if _content(task) in seen:
-                raise ValueError(f"test task '{task.id}' is also training task '{seen[_content(task)]}': keep it in one split")
-        self._tasks: dict[Split, Sequence[Task]] = {"train": tuple(train), "test": tuple(test)}
+            self._tasks["test", task.level].append(task)
         self.levels = tuple(dict.fromkeys(task.level for task in train))
 
+    def count(self, split: Split, level: str) -> int:
+        """Tasks of a level before the list wraps around."""
+        return len(self._tasks.get((split, level), ()))
+
     def task(self, split: Split, level: str, index: int) -> Task:
-        found = [task for task in self._tasks[split] if task.level == level]
+        found = self._tasks.get((split, level))
         if not found:
             raise ValueError(f"there is no {split} task of level '{level}': give some (levels of training tasks: {self.levels})")
         return found[index % len(found)]
 
 
-def _content(task: Task) -> str:
-    return repr(sorted(task.data.items()))
+def _refuse_shared(train: Sequence[Task], test: Sequence[Task]) -> None:
+    held_out = {content(task): task.id for task in test}
+    for task in train if held_out else ():
+        shared = held_out.get(content(task))
+        if shared is not None:
+            raise ValueError(f"test task '{shared}' is also training task '{task.id}': keep it in one split")

@@ -1,80 +1,137 @@
-"""The episode store: one row of Parquet for each episode, the whole trajectory in it, queried with SQL.
+"""The episode store: one row for each episode, the whole trajectory in it.
 
 The one idea: a row holds every span that its episode touched, under the ids of the group's tree.  So an episode can be read alone,
-and the rows of a group rebuild the group's tree, shared spans once.
+and the rows of a group rebuild the group's tree, shared spans once.  A row is fit for Parquet and for JSON alike.
 
-    select level, avg(success::int) from episodes where phase = 'train' group by level
-    select id, span.text from (select id, unnest(spans) as span from episodes) where span.kind = 'action'
+`SPAN`, `FAILURE`, `TASK` and `EPISODE` list the fields of the dataclasses, each with its column: a field that is not listed is lost, and
+a test says so.  A column that an older file does not have gives the field its default.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sojourn.core import ROOT, Episode, EpisodeGroup, Failure, FailureKind, Floats, Kind, Span, StopReason, Task, TrajectoryTree
-from sojourn.store.files import plain, write_atomic
+from sojourn.core import (
+    ROOT,
+    Episode,
+    EpisodeGroup,
+    Failure,
+    FailureKind,
+    Floats,
+    Kind,
+    Span,
+    Standing,
+    StopReason,
+    Task,
+    TrajectoryTree,
+)
+from sojourn.store.files import storable
+from sojourn.store.values import from_json, is_exact_key, to_json
 
 Row = dict[str, Any]
 Decode = Callable[[Sequence[int]], str]
 
-LINES = "read_json_auto({}, format='newline_delimited', union_by_name=true, ignore_errors=true)"
-"""A last line that a kill tore is left out."""
 
-_TERMS = pa.map_(pa.string(), pa.float64())
+def _same(value: Any) -> Any:
+    return value
 
-SPAN = pa.struct(
+
+def _value(member: Enum) -> Any:
+    return member.value
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How a field is kept: under which name and type, how it is written and read again.  `field`, where it has another name."""
+
+    name: str
+    type: pa.DataType
+    write: Callable[[Any], Any] = _same
+    read: Callable[[Any], Any] = _same
+    field: str = ""
+
+
+INT, REAL, TEXT, FLAG = pa.int32(), pa.float64(), pa.string(), pa.bool_()
+IDS, TERMS = pa.list_(INT), pa.map_(TEXT, REAL)
+
+SPAN = (
+    Column("parent", INT),  # an id in the group's tree; ROOT (-1) for the first span of a context
+    Column("tokens", IDS, np.ndarray.tolist, lambda ids: np.asarray(ids, np.int64)),
+    Column("kind", TEXT, lambda kind: kind.name.lower(), lambda name: Kind[name.upper()]),  # observation, action, forced
+    Column("logprobs", pa.list_(pa.float32()), np.ndarray.tolist, lambda logp: np.asarray(logp, np.float32)),
+    Column("policy", TEXT),
+    Column("version", INT),
+    Column("turn", INT),
+    Column("agent", TEXT),
+    Column("reward", TERMS, dict, dict),
+    Column("message", TEXT, to_json, from_json),  # JSON: the message that the span ends with; null for the template's glue
+    Column("source", INT),  # of a rewritten context: the id of the span it came from
+    Column("anchor", TEXT, to_json, from_json),  # JSON: the state key
+    Column("temperature", REAL),
+    Column("allowed", pa.list_(IDS), lambda texts: [list(ids) for ids in texts], lambda texts: tuple(map(tuple, texts))),
+    Column("value", REAL),
+    Column("truncated", FLAG),
+    Column("stop", TEXT),  # why the action ended
+)
+FAILURE = (
+    Column("kind", TEXT, _value, FailureKind),
+    Column("where", TEXT),
+    Column("message", TEXT),
+    Column("standing", TEXT, lambda standing: standing.name.lower(), lambda name: Standing[name.upper()]),
+)
+TASK = (
+    Column("task", TEXT, field="id"),
+    Column("level", TEXT),
+    Column("data", TEXT, to_json, from_json),
+)
+EPISODE = (
+    Column("id", TEXT),
+    Column("actions", IDS, list, list),  # span ids, in the order of sampling
+    Column("leaves", IDS, list, list),  # span ids, one for each context
+    Column("final", TERMS, dict, dict, field="reward"),  # the terms paid at the end
+    Column("paid", TEXT, to_json, from_json),  # JSON: the terms paid to single agents at the end, by agent
+    Column("stop", TEXT, _value, StopReason),
+    Column(
+        "failures",
+        pa.list_(pa.struct({column.name: column.type for column in FAILURE})),
+        lambda failures: [_written(FAILURE, failure) for failure in failures],
+        lambda rows: [Failure(**_read(FAILURE, row)) for row in rows],
+    ),
+    Column("info", TEXT, to_json, from_json),
+    Column("seconds", REAL),
+    Column("attempts", INT),
+)
+
+SPAN_TYPE = pa.struct(
     {
-        "id": pa.int32(),  # in the group's tree
-        "parent": pa.int32(),  # ROOT (-1) for the first span of a context
-        "source": pa.int32(),  # of a rewritten context: the span it came from
-        "kind": pa.string(),  # observation, action, forced
-        "role": pa.string(),  # of the message that the span ends with; null for the template's glue
-        "text": pa.string(),
-        "tokens": pa.list_(pa.int32()),
-        "ends": pa.list_(pa.int32()),  # actions: where in `text` each token ends
-        "logprobs": pa.list_(pa.float32()),  # actions: of the distribution sampled from
+        "id": INT,  # in the group's tree
+        **{column.name: column.type for column in SPAN},
+        "role": TEXT,  # of the message
+        "text": TEXT,
+        "ends": IDS,  # actions: where in `text` each token ends
         "advantages": pa.list_(pa.float32()),  # trained actions, one for each token
-        "reward": _TERMS,
-        "turn": pa.int32(),
-        "agent": pa.string(),
-        "policy": pa.string(),
-        "version": pa.int32(),
-        "temperature": pa.float32(),
-        "anchor": pa.string(),  # repr of the state key
-        "allowed": pa.list_(pa.list_(pa.int32())),
     }
 )
 SCHEMA = pa.schema(
     {
-        "id": pa.string(),
-        "group": pa.string(),
-        "task": pa.string(),
-        "level": pa.string(),
-        "phase": pa.string(),
-        "step": pa.int32(),
-        "success": pa.bool_(),
-        "total": pa.float64(),  # the undiscounted return
-        "rewards": _TERMS,  # all terms, summed by name
-        "final": _TERMS,  # the terms paid at the end
-        "stop": pa.string(),
-        "valid": pa.bool_(),  # false when the infrastructure failed
-        "failures": pa.list_(pa.struct({"kind": pa.string(), "where": pa.string(), "message": pa.string()})),
-        "contexts": pa.int32(),
-        "turns": pa.int32(),
-        "seconds": pa.float64(),
-        "data": pa.string(),  # JSON, the task's
-        "info": pa.string(),  # JSON, the environment's
-        "actions": pa.list_(pa.int32()),  # span ids, in the order of sampling
-        "leaves": pa.list_(pa.int32()),  # span ids, one for each context
-        "spans": pa.list_(SPAN),
+        **{column.name: column.type for column in EPISODE},
+        **{column.name: column.type for column in TASK},
+        "group": TEXT,
+        "phase": TEXT,
+        "step": INT,
+        "success": FLAG,
+        "total": REAL,  # the undiscounted return
+        "rewards": TERMS,  # all terms, summed by name
+        "valid": FLAG,  # false when something broke that is not the policy's doing
+        "contexts": INT,
+        "turns": INT,
+        "spans": pa.list_(SPAN_TYPE),
     }
 )
 
@@ -92,70 +149,28 @@ def to_row(
 
     group: the group's key.  decode: token ids to text.  advantages: span id to one advantage for each of its tokens.
     """
-    ids = _touched(episode)
-    spans = [_span_row(i, episode.tree[i], decode, (advantages or {}).get(i)) for i in ids]
+    spans = [_span_row(episode.tree, i, decode, (advantages or {}).get(i)) for i in _touched(episode)]
     return {
-        "id": episode.id,
+        **_written(EPISODE, episode),
+        **_written(TASK, episode.task),
         "group": group,
-        "task": episode.task.id,
-        "level": episode.task.level,
         "phase": phase,
         "step": step,
         "success": episode.success,
         "total": episode.total,
         "rewards": dict(episode.rewards),
-        "final": dict(episode.reward),
-        "stop": episode.stop.value if episode.stop else None,
         "valid": episode.valid,
-        "failures": [{"kind": f.kind.value, "where": f.where, "message": f.message} for f in episode.failures],
         "contexts": sum(span["parent"] == ROOT for span in spans),
         "turns": len(episode.actions),
-        "seconds": episode.seconds,
-        "data": json.dumps(plain(episode.task.data)),
-        "info": json.dumps(plain(episode.info)),
-        "actions": list(episode.actions),
-        "leaves": list(episode.leaves),
         "spans": spans,
     }
-
-
-def write_episodes(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows made by `to_row` as one Parquet file, atomically."""
-    table = pa.Table.from_pylist([_pairs(row) for row in rows], schema=SCHEMA)
-    write_atomic(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
-
-
-def query(run: str | Path, sql: str) -> list[Row]:
-    """The rows that `sql` gives over a run folder's tables: `episodes`, `metrics`, `evals`.
-
-    Raises `ValueError` if the run has no episodes yet.
-    """
-    with duckdb.connect() as database:
-        for name, reader, pattern in (
-            ("episodes", "read_parquet({}, union_by_name=true, file_row_number=true)", "episodes/*.parquet"),
-            ("metrics", LINES, "metrics.jsonl"),
-            ("evals", LINES, "evals.jsonl"),
-        ):
-            files = sorted(map(str, Path(run).glob(pattern)))
-            if files:
-                quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-                database.execute(f"create view {name} as select * from {reader.format(f'[{quoted}]')}")
-            elif name == "episodes":
-                raise ValueError(f"run folder {run}: found no episodes (expected {Path(run) / pattern}; is it a run folder?)")
-        table: pa.Table = database.sql(sql).to_arrow_table()
-        return list(table.to_pylist(maps_as_pydicts="strict"))
-
-
-def read_episodes(run: str | Path, where: str = "true") -> list[Row]:
-    """The episodes of a run for which the SQL condition holds, by step and phase, in the order they were written."""
-    return query(run, f"select * exclude file_row_number from episodes where {where} order by step, phase, file_row_number")
 
 
 def rebuild(rows: Iterable[Row]) -> EpisodeGroup:
     """The group that rows came from: its tree, each shared span once, and its episodes.
 
-    Spans get new ids, without gaps.  A span's message is not rebuilt (its text is in the row), and its anchor is the key's `repr`.
-    Raises `ValueError` if the rows are of several groups or there are none.
+    Spans get new ids, without gaps.  State keys are as equal as they were; one that is no plain value (a text, a number, a tuple of
+    them) comes back as a text.  Raises `ValueError` if the rows are of several groups or there are none.
     """
     rows = list(rows)
     keys = sorted({(row["group"], row["phase"], row["step"]) for row in rows})
@@ -165,13 +180,35 @@ def rebuild(rows: Iterable[Row]) -> EpisodeGroup:
     new = {old: index for index, old in enumerate(sorted(stored))} | {ROOT: ROOT}
     tree = TrajectoryTree()
     for old in sorted(stored):
-        tree.add(_span(stored[old], new))
-    task = Task(rows[0]["task"], json.loads(rows[0]["data"]), rows[0]["level"])
+        span = Span(**_read(SPAN, stored[old]))
+        span.parent = new[span.parent]
+        span.source = None if span.source is None else new[span.source]
+        tree.add(span)
+    task = Task(**_read(TASK, rows[0]))
     return EpisodeGroup(keys[0][0], task, tree, [_episode(row, task, tree, new) for row in rows])
 
 
+def _written(columns: Sequence[Column], thing: object) -> Row:
+    fields = ((column, getattr(thing, column.field or column.name)) for column in columns)
+    return {column.name: None if value is None else column.write(value) for column, value in fields}
+
+
+def _read(columns: Sequence[Column], row: Row) -> dict[str, Any]:
+    """Fields by name; one without a value keeps its default."""
+    values = ((column, row.get(column.name)) for column in columns)
+    return {column.field or column.name: column.read(value) for column, value in values if value is not None}
+
+
+def _episode(row: Row, task: Task, tree: TrajectoryTree, new: Mapping[int, int]) -> Episode:
+    episode = Episode(task=task, tree=tree, **_read(EPISODE, row))
+    episode.actions = [new[span] for span in episode.actions]
+    episode.leaves = [new[span] for span in episode.leaves]
+    return episode
+
+
 def _touched(episode: Episode) -> list[int]:
-    """Ids of all spans on the paths of the episode's actions and contexts, and of the contexts these were rewritten from."""
+    """Ids of all spans on the paths of the episode's actions and contexts, of the contexts these were rewritten from, and of what came
+    after an action without another one: the world's last word may carry a reward."""
     tree, found = episode.tree, set[int]()
     pending = [*episode.actions, *episode.leaves]
     while pending:
@@ -181,32 +218,35 @@ def _touched(episode: Episode) -> list[int]:
             pending.append(tree[span].parent)
             source = tree[span].source
             pending += [] if source is None else [source]
-    return sorted(found)
+    last = set(episode.actions)
+    for index, node in enumerate(tree.spans):  # parents come before their children
+        if node.kind != Kind.ACTION and index not in found and (node.parent in last or node.source in last):
+            last.add(index)
+    return sorted(found | last)
 
 
-def _span_row(index: int, span: Span, decode: Decode, advantages: Floats | None) -> Row:
+def _span_row(tree: TrajectoryTree, index: int, decode: Decode, advantages: Floats | None) -> Row:
+    span = tree[index]
     tokens = span.tokens.tolist()
-    text = decode(tokens)
+    text = storable(decode(tokens))
     return {
         "id": index,
-        "parent": span.parent,
-        "source": span.source,
-        "kind": span.kind.name.lower(),
+        **_written(SPAN, span),
+        "anchor": None if span.anchor is None else to_json(_key(tree, index)),
         "role": span.message.role if span.message else None,
         "text": text,
-        "tokens": tokens,
         "ends": token_ends(tokens, text, decode) if span.kind == Kind.ACTION else None,
-        "logprobs": None if span.logprobs is None else span.logprobs.tolist(),
         "advantages": None if advantages is None else np.broadcast_to(advantages, len(tokens)).tolist(),
-        "reward": dict(span.reward),
-        "turn": span.turn,
-        "agent": span.agent,
-        "policy": span.policy,
-        "version": span.version,
-        "temperature": span.temperature,
-        "anchor": None if span.anchor is None else repr(span.anchor),
-        "allowed": None if span.allowed is None else [list(option) for option in span.allowed],
     }
+
+
+def _key(tree: TrajectoryTree, index: int) -> object:
+    """The state key of a span; in place of one that JSON cannot tell from others, a text that names the first span with an equal key."""
+    key = tree[index].anchor
+    if is_exact_key(key):
+        return key
+    first = next(i for i, span in enumerate(tree.spans) if span.anchor == key)
+    return f"{key!r} as of span {first}"
 
 
 def token_ends(tokens: Sequence[int], text: str, decode: Decode, window: int = 8) -> list[int]:
@@ -221,42 +261,3 @@ def token_ends(tokens: Sequence[int], text: str, decode: Decode, window: int = 8
         lengths = [len(decode([*before, token])) - len(decode(before)) for before, token in zip(befores, tokens, strict=True)]
     ends: list[int] = np.clip(np.cumsum(lengths, dtype=np.int64), 0, len(text)).tolist()
     return [*ends[:-1], len(text)] if ends else []
-
-
-def _span(row: Row, new: Mapping[int, int]) -> Span:
-    return Span(
-        parent=new[row["parent"]],
-        tokens=np.asarray(row["tokens"], np.int64),
-        kind=Kind[row["kind"].upper()],
-        logprobs=None if row["logprobs"] is None else np.asarray(row["logprobs"], np.float32),
-        policy=row["policy"],
-        version=row["version"],
-        turn=row["turn"],
-        agent=row["agent"],
-        reward=dict(row["reward"]),
-        source=None if row["source"] is None else new[row["source"]],
-        anchor=row["anchor"],
-        temperature=row["temperature"],
-        allowed=None if row["allowed"] is None else tuple(tuple(option) for option in row["allowed"]),
-    )
-
-
-def _episode(row: Row, task: Task, tree: TrajectoryTree, new: Mapping[int, int]) -> Episode:
-    return Episode(
-        id=row["id"],
-        task=task,
-        tree=tree,
-        actions=[new[i] for i in row["actions"]],
-        leaves=[new[i] for i in row["leaves"]],
-        reward=dict(row["final"]),
-        stop=StopReason(row["stop"]) if row["stop"] else None,
-        failures=[Failure(FailureKind(f["kind"]), f["where"], f["message"]) for f in row["failures"]],
-        info=json.loads(row["info"]),
-        seconds=row["seconds"],
-    )
-
-
-def _pairs(row: Row) -> Row:
-    """Maps as lists of pairs, as Arrow wants them."""
-    spans = [{**span, "reward": list(span["reward"].items())} for span in row["spans"]]
-    return {**row, "rewards": list(row["rewards"].items()), "final": list(row["final"].items()), "spans": spans}

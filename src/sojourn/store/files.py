@@ -1,6 +1,7 @@
 """Writing files so that a kill or a full disk never costs what was there before.
 
-The one idea: a file is written beside its name and renamed onto it when it is whole; a line is appended whole or not at all.
+The one idea: a file is written beside its name and renamed onto it when it is whole.  A line that a kill tore is no row: readers pass
+over it, and the next append removes it, so that it never grows together with what follows.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,12 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed calls of `write_atomic` left in a folder and the folders in it."""
+    for temporary in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
+        _remove(temporary)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n"
@@ -62,7 +71,8 @@ def append_row(path: Path, row: Mapping[str, object]) -> None:
     """Append `row` as one line of JSON and flush it to the disk.  On a full disk the file is what it was before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(plain(row), ensure_ascii=False).encode() + b"\n"
-    with path.open("ab", buffering=0) as file:
+    with path.open("a+b", buffering=0) as file:
+        line = _after_torn_line(file) + line
         size = file.tell()
         try:
             written = file.write(line)
@@ -78,11 +88,10 @@ def append_row(path: Path, row: Mapping[str, object]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines; none if there is no file.  A last line torn by a kill is left out."""
+    """The rows of a file of JSON lines; none if there is no file.  Lines that a kill tore are left out."""
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in lines]
+    return [row for line in path.read_bytes().split(b"\n") if (row := _row(line)) is not None]
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -100,16 +109,52 @@ def plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {storable(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, int)):
         return value
-    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+    if not isinstance(value, str) and hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
         return plain(value.tolist())
-    return str(value)
+    return storable(str(value))
+
+
+def storable(text: str) -> str:
+    """`text` with a mark of the same length for what no encoding can hold: half of a surrogate pair, as a policy may write it.
+
+    >>> storable("a\\ud83db")
+    'a\ufffdb'
+    """
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """The row that a line holds; None for a line that was torn: an object that lacks its end is no JSON."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _after_torn_line(file: FileIO) -> bytes:
+    """Drop a last line that was torn, and stand at the end.  Returns the newline of a row that lacks nothing else."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 1, 0))
+    if file.read() in (b"", b"\n"):
+        return b""
+    file.seek(0)
+    before, newline, last = file.readall().rpartition(b"\n")
+    if _row(last) is not None:
+        return b"\n"
+    file.truncate(len(before) + len(newline))
+    file.seek(0, os.SEEK_END)
+    return b""
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """The run folder: everything that a run leaves behind, readable while it runs.
 
-    config.json       the frozen config; a resumed run must have the same
-    starts.jsonl      one row for each start: command, machine, versions, the step it went on from
+    config.json       the config; what identifies the run is fixed from its first start
+    starts.jsonl      one row for each start: command, config and what changed in it, machine, versions, the step it went on from
     metrics.jsonl     one row for each optimizer step
     evals.jsonl       one row for each evaluation, mode and level
     episodes/         Parquet, one file for each step and phase (see `sojourn.store.episodes`)
@@ -10,7 +10,7 @@
     report.html       written by `sojourn.viewer`
 
 The one idea: rows carry their step, so a killed run and its continuation become one clean run by dropping what lies after the
-step that the checkpoint holds.
+step that the checkpoint holds.  An evaluation is one unit: its rows come after its episodes and all at once, so that rows say it is whole.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sojourn.store.files import DiskFullError, append_row, plain, read_rows, write_json, write_rows
+from sojourn.store.files import DiskFullError, append_row, plain, read_rows, remove_leftovers, write_json, write_rows
+from sojourn.store.lock import only_writer
 from sojourn.store.machine import describe_machine
 
 Row = dict[str, Any]
 
 
 class RunFolder:
-    """A run folder, created if it is not there.  A step is the number of optimizer steps done: 1 after the first."""
+    """A run folder, created if it is not there.  A step is the number of optimizer steps done: 1 after the first.
+
+    Reading needs nothing else.  Who writes enters it first, `with folder:`, and is then the only one; see `sojourn.store.lock`.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -40,30 +44,44 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._board: _Board | None = None
         self._last_step = 0
+        self._lock = ExitStack()
 
     def __enter__(self) -> Self:
+        self._lock.enter_context(only_writer(self.path))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+        self._lock.close()
 
-    def write_config(self, config: Mapping[str, object]) -> None:
-        """Freeze the config.  Raises `ValueError` with the differences if the folder holds a run with another one."""
+    def write_config(self, config: Mapping[str, object], may_change: Collection[str] = ()) -> None:
+        """Keep the config.  From the first start on only fields named in `may_change` may differ from the config that is there.
+
+        Raises `ValueError` with the differences if others do.
+        """
         new = plain(config)
-        if not (self.path / "config.json").exists():
-            write_json(self.path / "config.json", new)
-            return
-        changes = _differences(flatten(self.config()), flatten(new))
+        fixed = [{k: v for k, v in each.items() if k not in may_change} for each in (self.config(), new)]
+        changes = differences(*fixed) if self.starts() and self.config() else []
         if changes:
             raise ValueError(
                 f"run folder {self.path} holds a run with another config:\n"
                 + "\n".join(f"  {change}" for change in changes)
                 + "\nTo go on with that run, give the same values; for a new run, choose another run folder."
+                + (f"\nFree to change are {', '.join(sorted(may_change))}." if may_change else "")
             )
+        if new != self.config():
+            write_json(self.path / "config.json", new)
 
-    def log_start(self, *, step: int, command: str | None = None) -> None:
-        """Note that the run starts, or goes on after `step`: the command (default: this process's), the machine, the versions."""
-        append_row(self.path / "starts.jsonl", {"step": step, **describe_machine(command)})
+    def log_start(self, *, step: int, command: str | None = None) -> list[str]:
+        """Note that the run starts, or goes on after `step`: the command (default: this process's), the config, the machine, the versions.
+
+        Returns what is different in the config since the last start; it is noted, too.
+        """
+        config, before = self.config(), self.starts()
+        changes = differences(before[-1]["config"], config) if before and "config" in before[-1] else []
+        row = {"step": step, **describe_machine(command), "config": config, "changes": changes}
+        append_row(self.path / "starts.jsonl", row)
+        return changes
 
     def log_step(self, metrics: Mapping[str, object]) -> None:
         """Append the metrics of a step (with its number as `step`), and send those that are numbers to TensorBoard."""
@@ -71,11 +89,15 @@ class RunFolder:
         self._last_step = int(plain(metrics["step"]))
         self._tensorboard({name: value for name, value in flatten(plain(metrics)).items() if name != "step"})
 
-    def log_eval(self, row: Mapping[str, object]) -> None:
-        """Append one evaluation: `eval` (before, during, after), `step`, `mode`, `level`, `success`, `tasks`."""
-        append_row(self.path / "evals.jsonl", row)
-        name = f"eval/{row['mode']}/{row['level']}"
-        self._tensorboard({name: row["success"]}, step=int(plain(row["step"])))
+    def log_eval(self, *rows: Mapping[str, object]) -> None:
+        """Add the rows of an evaluation, all or none: `eval` (before, during, after), `step`, `mode`, `level`, `success`, `tasks`."""
+        write_rows(self.path / "evals.jsonl", _latest([*self.evals(), *plain(rows)]))
+        for row in plain(rows):
+            self._tensorboard({f"eval/{row['mode']}/{row['level']}": row["success"]}, step=row["step"])
+
+    def evaluated(self, when: str, step: int, mode: str) -> bool:
+        """Whether this evaluation is there, and so its episodes, which are written before its rows."""
+        return (when, step, mode) in map(_evaluation, self.evals())
 
     def write_summary(self, summary: Mapping[str, object]) -> None:
         write_json(self.path / "summary.json", summary)
@@ -93,27 +115,42 @@ class RunFolder:
         return read_rows(self.path / "starts.jsonl")
 
     def evals(self) -> list[Row]:
-        """The evaluations; of two of the same kind, step, mode and level, the later (it was repeated after a kill)."""
-        rows = read_rows(self.path / "evals.jsonl")
-        return list({tuple(row.get(key) for key in ("eval", "step", "mode", "level")): row for row in rows}.values())
+        """The evaluations; of two of the same kind, step, mode and level, the later."""
+        return _latest(read_rows(self.path / "evals.jsonl"))
 
     def episodes_path(self, phase: str, step: int) -> Path:
         """Where the episodes of a phase (`train`, `eval-before`, ...) at a step lie."""
         return self.path / "episodes" / f"{phase}-{step:06d}.parquet"
 
     def truncate_after(self, step: int) -> None:
-        """Drop what was written after `step`, so that a run that goes on from there leaves one clean record."""
+        """Drop what was written after `step`, and what was not finished, so that a run that goes on from there leaves one clean record."""
         for name in ("metrics.jsonl", "evals.jsonl"):
-            file = self.path / name
-            if file.exists():
-                write_rows(file, [row for row in read_rows(file) if row["step"] <= step])
-        for file in (self.path / "episodes").glob("*.parquet"):
-            number = re.search(r"-(\d{6,})\.parquet$", file.name)
-            if number and int(number[1]) > step:
+            self._keep_rows(name, lambda row: row["step"] <= step)
+        whole = {f"eval-{when}-{mode}-{at:06d}" for when, at, mode in map(_evaluation, self.evals())}
+        for file in (*self.path.glob("episodes/*.parquet"), *self.path.glob("traces/*.json")):
+            number = re.search(r"-(\d{6,})$", file.stem)
+            unfinished = re.match(r"eval-\w+-\w+-\d", file.stem) and file.stem not in whole
+            if unfinished or (number and int(number[1]) > step):
                 file.unlink()
-        (self.path / "summary.json").unlink(missing_ok=True)
+        remove_leftovers(self.path)
         self.close()
         self._last_step = step
+
+    def reopen(self) -> None:
+        """The run goes on beyond the step that was its last: that had its evaluation `after`, which the new last step will have."""
+        self._keep_rows("evals.jsonl", lambda row: row["eval"] != "after")
+        for file in self.path.glob("episodes/eval-after-*.parquet"):
+            file.unlink()
+
+    def drop_summary(self) -> None:
+        """The run is not finished."""
+        (self.path / "summary.json").unlink(missing_ok=True)
+
+    def _keep_rows(self, name: str, wanted: Callable[[Row], bool]) -> None:
+        rows = read_rows(self.path / name)
+        kept = [row for row in rows if wanted(row)]
+        if len(kept) < len(rows):
+            write_rows(self.path / name, kept)
 
     def close(self) -> None:
         """Close the TensorBoard file.  The others are closed after each row."""
@@ -179,7 +216,22 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What is different between two configs, a line for each field.
+
+    >>> differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    ['b.c: was 2, now 3']
+    """
+    old, new = flatten(old), flatten(new)
     shown = [{key: json.dumps(value) for key, value in config.items()} for config in (old, new)]
     pairs = {key: [values.get(key, "(not set)") for values in shown] for key in {**old, **new}}
     return [f"{key}: was {was}, now {now}" for key, (was, now) in pairs.items() if was != now]
+
+
+def _evaluation(row: Row) -> tuple[Any, Any, Any]:
+    """Which evaluation a row belongs to."""
+    return row["eval"], row["step"], row["mode"]
+
+
+def _latest(rows: Sequence[Row]) -> list[Row]:
+    return list({(*_evaluation(row), row["level"]): row for row in rows}.values())

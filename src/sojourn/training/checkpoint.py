@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sojourn.learner import Learner
@@ -52,10 +55,10 @@ def save(folder: Path, step: int, learner: Learner, state: dict[str, Any], other
             torch.save(part.state_dict(), path / f"{name}.pt")
         (path / "state.json").write_text(json.dumps({"step": step, **state}))
 
-    if target.exists():
-        return target
-    write_atomic(target, write)
-    for old in _all(folder):
+    if target not in _all(folder):
+        shutil.rmtree(target, ignore_errors=True)  # what a kill left of its removal
+        write_atomic(target, write)
+    for old in folder.glob(f"{PREFIX}*"):
         if old != target:
             shutil.rmtree(old)
     return target
@@ -68,8 +71,10 @@ def latest(folder: Path) -> Path | None:
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
-    """Put the trained weights of a checkpoint into `model`."""
-    missing, unexpected = model.load_state_dict(load_file(path / "trained.safetensors"), strict=False)
+    """Put the trained weights of a checkpoint into `model`.  Raises `ValueError` if they are of another model or cannot be read."""
+    with _readable(path):
+        weights = load_file(path / "trained.safetensors")
+    missing, unexpected = model.load_state_dict(weights, strict=False)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     lost = sorted(trained & set(missing)) + unexpected
     if lost:
@@ -81,11 +86,26 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
 def load(path: Path, learner: Learner, others: Mapping[str, Stateful]) -> dict[str, Any]:
     """Restore weights, optimizer and the others; returns the state given to `save`, with `step`."""
     load_weights(path, learner.model)
-    for name, part in {"optimizer": learner.optimizer, **others}.items():
-        part.load_state_dict(torch.load(path / f"{name}.pt", weights_only=True))
-    state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    with _readable(path):
+        for name, part in {"optimizer": learner.optimizer, **others}.items():
+            part.load_state_dict(torch.load(path / f"{name}.pt", weights_only=True))
+        state: dict[str, Any] = json.loads((path / "state.json").read_text())
     return state
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """A file that is missing or broken, told in a sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, SafetensorError, UnpicklingError) as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"checkpoint {path} cannot be read: {said} (bring it back from a copy, or remove this folder; then the run starts again)"
+        ) from error
+
+
 def _all(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "state.json").exists())
+    """The complete ones, in the order of their steps."""
+    found = [path for path in folder.glob(f"{PREFIX}*") if (path / "state.json").exists()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))

@@ -86,13 +86,13 @@ class TrainConfig:
     token_budget: int = 4096
     """Unique tokens in a micro-batch; raise it while memory lasts."""
     eval_tasks: int = 64
-    """Held-out tasks a level, before and after training; 0 for no evaluation."""
+    """Held-out tasks a level, before and after training, but none twice: a world that has fewer plays those.  0 for no evaluation."""
     eval_greedy: bool = False
     """Evaluate greedily too."""
     eval_every: int = 0
     """Evaluate during training every so many steps; 0 never."""
     checkpoint_every: int = 5
-    """Steps between checkpoints; a killed run loses at most so many."""
+    """Steps between checkpoints; a killed run loses at most so many.  0 saves at the end alone, and on Ctrl-C."""
     keep_episodes_every: int = 1
     """Write the training episodes of every n-th step; 0 none."""
     profile: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 from sojourn.store import RunFolder
 from sojourn.training import setup
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.run import Run
+from sojourn.training.run import MAY_CHANGE, Run
 from sojourn.training.trainer import Trainer
 from sojourn.viewer.progress import Progress
 
@@ -19,14 +19,15 @@ def train(config: TrainConfig, experiment: Experiment) -> dict[str, Any]:
     """Run, or resume, the training that `config` and `experiment` say; returns the summary.
 
     Everything is in the run folder `config.run`: metrics, evaluations, episodes, checkpoints, `report.html`, `summary.json`.
+    Raises `ValueError` if another process trains in it, or if it holds a run that another config identifies.
     """
     from sojourn.viewer.report import write_report
 
     folder = RunFolder(Path(config.run))
     with folder, Progress(config.steps, title=folder.path.name) as progress:
+        folder.write_config(asdict(config), MAY_CHANGE)
         progress.log(f"loading {config.model}")
         trainer = Trainer(config, experiment)
-        folder.write_config(asdict(config))
         run = Run(trainer, folder, progress)
         run.resume()
         setup.check_contract(trainer)

@@ -1,14 +1,18 @@
 """A trainer and its run folder: evaluation, logging, checkpoints, resume.
 
-Everything that a run is lies in the run folder; a run that was killed goes on from its last checkpoint.
+Everything that a run is lies in the run folder.  The one idea: what comes next follows from the step and from what is in the folder, so
+a run that was killed, stopped or extended goes on as one that never was.  An evaluation is a function of the weights and is there or not:
+one that is whole is not made again, one that is not whole is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,15 @@ from sojourn.training import checkpoint
 from sojourn.training.trainer import Trainer
 from sojourn.viewer.progress import Progress
 
+MAY_CHANGE = frozenset(
+    {
+        "run", "steps", "max_minutes", "concurrency", "token_budget", "eval_tasks", "eval_greedy", "eval_every", "checkpoint_every",
+        "keep_episodes_every", "max_errors", "profile", "retries",
+    }
+)  # fmt: skip
+"""Fields of the config that do not identify a run: how long it goes on, how it is computed, what it tells.  They may change when it is
+resumed; `starts.jsonl` says which did."""
+
 
 class Run:
     """A trainer and its run folder: evaluation, logging, checkpoints, resume."""
@@ -31,6 +44,8 @@ class Run:
         self.progress = progress
         self._began = time.monotonic()
         self._before = 0.0
+        self._state: dict[str, Any] = {}
+        """Beside the weights, what a checkpoint of the last finished step holds: sampling the next one moves the curriculum."""
 
     @property
     def seconds(self) -> float:
@@ -51,27 +66,53 @@ class Run:
             )
         self.folder.truncate_after(self.trainer.step)
         self.progress.done = self.trainer.step
-        self.folder.log_start(step=self.trainer.step)
+        for change in self.folder.log_start(step=self.trainer.step):
+            self.progress.log(f"changed since the last start: {change}")
+        self._note(self._before)
 
     def save(self) -> None:
+        """Write a checkpoint of the last finished step."""
         trainer = self.trainer
-        state = {**trainer.state(), "seconds": self.seconds}
-        checkpoint.save(self.folder.path / "checkpoints", trainer.step, trainer.learning.learner, state, trainer.others())
+        checkpoint.save(self.folder.path / "checkpoints", trainer.step, trainer.learning.learner, self._state, trainer.others())
 
     async def go(self) -> dict[str, Any]:
-        """Evaluate, train, evaluate; returns the summary."""
-        config, trainer = self.trainer.config, self.trainer
-        if not self._evaluated("before"):
-            await self.evaluate("before")
-        while trainer.step < config.steps and not (config.max_minutes and self.seconds > 60 * config.max_minutes):
+        """Evaluate, train, evaluate; returns the summary.  Stopped by Ctrl-C, it saves the last finished step before it ends."""
+        try:
+            return await self._go()
+        except asyncio.CancelledError:  # comes while the run waits for episodes, so no update of the weights is half done
+            if self.trainer.step:
+                self.save()
+            done = f"after step {self.trainer.step}, which is saved" if self.trainer.step else "before a step was done"
+            self.progress.log(f"stopped {done}; the same command goes on from there")
+            raise
+
+    async def _go(self) -> dict[str, Any]:
+        every = self.trainer.config.checkpoint_every
+        if self._over and self.folder.summary() and not self._missing("after"):
+            return self.folder.summary()
+        self.folder.drop_summary()
+        if not self._over:
+            self.folder.reopen()
+        while not self._over:
+            await self.evaluate("during" if self.trainer.step else "before")
             await self.one_step()
-            if config.eval_every and trainer.step % config.eval_every == 0 and trainer.step < config.steps:
-                await self.evaluate("during")
-            if trainer.step % config.checkpoint_every == 0:
+            if every and self.trainer.step % every == 0:
                 self.save()
         self.save()
         await self.evaluate("after")
         return self.summary()
+
+    @property
+    def _over(self) -> bool:
+        """Whether there is nothing more to train: a function of the last finished step, so that it stays so after a restart."""
+        config = self.trainer.config
+        late = config.max_minutes and self._state["seconds"] > 60 * config.max_minutes
+        return bool(self.trainer.step >= config.steps or late)
+
+    def _note(self, seconds: float) -> None:
+        state = self.trainer.state()
+        replay = state.pop("replay")  # large, and what it holds is never changed
+        self._state = {**deepcopy(state), "replay": replay, "seconds": seconds}
 
     async def one_step(self) -> None:
         config = self.trainer.config
@@ -87,25 +128,38 @@ class Run:
             metrics |= {f"seconds/{name}": seconds for name, seconds in breakdown(events, began, time.perf_counter()).items()}
         if config.keep_episodes_every and self.trainer.step % config.keep_episodes_every == 0:
             self._keep("train", groups, self.trainer.advantages(groups))
-        self.folder.log_step(metrics | {"seconds": self.seconds})
+        self._note(self.seconds)
+        self.folder.log_step(metrics | {"seconds": self._state["seconds"]})
         self.progress.step(metrics)
 
     async def evaluate(self, when: str) -> None:
-        """Evaluate sampled, and greedily if the config says so."""
-        count = self.trainer.config.eval_tasks
-        if not count:
-            return
-        levels = self.trainer.experiment.tasks.levels
-        for mode in ("sampled", "greedy") if self.trainer.config.eval_greedy else ("sampled",):
-            with self.progress.phase(f"evaluate {when}", total=count * len(levels)) as phase:
-                groups = await self.trainer.evaluate(count, greedy=mode == "greedy", done=lambda e: phase.advance(1, e.sampled))
-            self._keep(f"eval-{when}-{mode}", groups)
-            by_level: dict[str, list[Episode]] = defaultdict(list)
-            for group in groups:
-                by_level[group.task.level] += group.valid
-            for level, episodes in by_level.items():
-                row = {"eval": when, "step": self.trainer.step, "mode": mode, "level": level, "tasks": len(episodes)}
-                self.folder.log_eval(row | {"success": float(np.mean([e.success for e in episodes]))})
+        """Make what is missing of an evaluation that is due: sampled, and greedily if the config says so."""
+        for mode in self._missing(when):
+            await self._evaluate(when, mode)
+
+    def _missing(self, when: str) -> list[str]:
+        config, step = self.trainer.config, self.trainer.step
+        due = step % config.eval_every == 0 if when == "during" and config.eval_every else when != "during"
+        modes = ("sampled", "greedy") if config.eval_greedy else ("sampled",)
+        return [mode for mode in modes if due and config.eval_tasks and not self.folder.evaluated(when, step, mode)]
+
+    async def _evaluate(self, when: str, mode: str) -> None:
+        trainer = self.trainer
+        tasks = trainer.held_out(trainer.config.eval_tasks)
+        with self.progress.phase(f"evaluate {when}", total=len(tasks)) as phase:
+            groups = await trainer.evaluate(tasks, greedy=mode == "greedy", done=lambda e: phase.advance(1, e.sampled))
+        self._keep(f"eval-{when}-{mode}", groups)
+        by_level: dict[str, list[Episode]] = defaultdict(list)
+        for group in groups:
+            by_level[group.task.level] += group.valid
+        shared = {"eval": when, "step": trainer.step, "mode": mode}
+        self.folder.log_eval(
+            *(
+                {**shared, "level": level, "tasks": len(episodes), "success": float(np.mean([e.success for e in episodes]))}
+                for level, episodes in by_level.items()
+                if episodes
+            )
+        )
 
     def summary(self) -> dict[str, Any]:
         """What the run came to; also written to `summary.json`."""
@@ -132,9 +186,6 @@ class Run:
             found["advice"] = advice
             self.progress.log(advice)
         return found
-
-    def _evaluated(self, when: str) -> bool:
-        return any(row["eval"] == when for row in self.folder.evals())
 
     def _keep(
         self, phase: str, groups: Sequence[EpisodeGroup], advantages: Sequence[dict[int, NDArray[np.float32]]] | None = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sojourn.agents import demonstrate
-from sojourn.core import Episode, EpisodeGroup, Restorable
+from sojourn.core import Episode, EpisodeGroup, Restorable, Task, distinct
 from sojourn.credit import reads
 from sojourn.engine.local import LocalEngine
 from sojourn.objectives import Supervised
@@ -250,12 +250,17 @@ class Trainer:
         totals = [each.episodes[0].total if each.valid else np.nan for each in greedy]
         return np.repeat(totals, [len(group.episodes) for group in groups])
 
-    async def evaluate(
-        self, count: int, *, greedy: bool = False, done: Callable[[Episode], None] = lambda _: None
-    ) -> list[EpisodeGroup]:
-        """Play `count` held-out tasks of every level once; a function of the weights, the config's seed aside."""
+    def held_out(self, count: int) -> list[Task]:
+        """At most `count` held-out tasks of every level, none twice."""
         source = self.experiment.tasks
-        tasks = [source.task("test", level, index) for level in source.levels for index in range(count)]
+        return [task for level in source.levels for task in distinct(source, "test", level, count)]
+
+    async def evaluate(
+        self, tasks: Sequence[Task], *, greedy: bool = False, done: Callable[[Episode], None] = lambda _: None
+    ) -> list[EpisodeGroup]:
+        """Play each task once; a function of the weights, the config's seed aside."""
+        for player in self.players.values():  # what was played before it must not matter to an evaluation
+            player.renew(self.step)
         rollout = self.rollout(temperature=0.0) if greedy else self.rollout()
         return await rollout.groups(tasks, size=1, seed=stable_hash(self.config.seed, "test"), done=done)
 
