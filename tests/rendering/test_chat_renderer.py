@@ -260,10 +260,11 @@ def test_a_template_describes_the_tools_only_for_its_own_protocol(make_tokenizer
 def test_calls_of_an_example_are_written_in_the_protocol(make_tokenizer: MakeTokenizer) -> None:
     renderer = ChatRenderer(make_tokenizer("chatml"), XmlTags(tools=(CALC,)))
     call = ToolCall("calc", {"expression": "1 + 1"})
-    alone = text_of(start(renderer, user("q"), assistant("Well.", [call])))
-    said = text_of(start(renderer, user("q"), assistant("Well.\n<calc>1 + 1</calc>", [call])))
-    assert alone == said
-    assert said.endswith("<|im_start|>assistant\nWell.\n<calc>1 + 1</calc><|im_end|>\n")
+    alone = text_of(start(renderer, user("q"), assistant("Well.", [call]), user("r")))
+    said = text_of(start(renderer, user("q"), assistant("Well.\n<calc>1 + 1</calc>", [call]), user("r")))
+    pieces = text_of(start(renderer, user("q"), assistant("Well.\n<calc>"), assistant("1 + 1</calc>", [call]), user("r")))
+    assert alone == said == pieces
+    assert said.endswith("<|im_start|>assistant\nWell.\n<calc>1 + 1</calc><|im_end|>\n<|im_start|>user\nr<|im_end|>\n")
 
 
 def test_a_forced_beginning_is_continued_in_the_same_turn(make_tokenizer: MakeTokenizer) -> None:
