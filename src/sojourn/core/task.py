@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from sojourn.core.text import settle
+
 Split = Literal["train", "test"]
 
 
@@ -16,6 +18,9 @@ class Task:
     id: str
     data: Mapping[str, Any] = field(default_factory=dict)
     level: str = "default"
+
+    def __post_init__(self) -> None:
+        settle(self, "id", "level")
 
 
 class TaskSource(Protocol):

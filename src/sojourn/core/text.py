@@ -31,14 +31,17 @@ def well_formed_values(value: T) -> T:
     """The same for all strings in a value of JSON; a value without surrogates comes back as it is, not as a copy."""
     new: Any = value
     if isinstance(value, str):
-        new = well_formed(value)
-    elif isinstance(value, Mapping):
-        pairs = {well_formed_values(key): well_formed_values(item) for key, item in value.items()}
-        new = pairs if any(a is not b for a, b in zip([*pairs, *pairs.values()], [*value, *value.values()], strict=False)) else value
+        return well_formed(value)  # type: ignore[return-value]
+    if isinstance(value, Mapping):
+        old = [part for pair in value.items() for part in pair]
+        parts = [well_formed_values(part) for part in old]
+        new = dict(zip(parts[::2], parts[1::2], strict=True))
     elif isinstance(value, (list, tuple)):
-        items = [well_formed_values(item) for item in value]
-        new = type(value)(items) if any(a is not b for a, b in zip(items, value, strict=True)) else value
-    return new  # type: ignore[no-any-return]
+        old, parts = list(value), [well_formed_values(item) for item in value]
+        new = type(value)(parts)
+    else:
+        return value
+    return new if any(a is not b for a, b in zip(parts, old, strict=True)) else value
 
 
 def settle(owner: object, *names: str) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sojourn.core import Action, Context, ContextFull, Kind, Renderer, Span, assistant
+from sojourn.core import Action, Context, ContextFull, Kind, Message, Renderer, Span, assistant
 from sojourn.engine import Engine, SamplingParams
 from sojourn.rendering.protocols import ActionProtocol
 from sojourn.rendering.reading import read, spoken
+
+GLUE = 16
+"""Tokens that a chat template puts around a message, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,13 @@ class Policy:
             stop="stop" if completion.stop == "stop" else "length" if params.max_tokens < room else "context",
         )
         return prompt.acted(span, assistant(text, action.calls)), action
+
+    def fit(self, context: Context, messages: Sequence[Message], share: float) -> tuple[Message, ...]:
+        """The messages as this policy can read them after `context`: what is longer than `share` of what the engine holds, or leaves
+        no room for an answer, loses its middle."""
+        held = self.engine.max_context
+        answer = min(self.sampling.max_tokens, held // 4) + GLUE * (1 + len(messages))
+        return self.renderer.shorten(messages, max(0, min(int(share * held), held - len(context.tokens) - answer)))
 
     def _read(self, begun: str, text: str) -> Action:
         """The action in `text`, where `begun` stands before it in the same turn."""

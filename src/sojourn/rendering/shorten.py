@@ -49,12 +49,15 @@ def fair(sizes: Sequence[int], limit: int) -> list[int]:
 
 
 def middle_out(text: str, ids: Sequence[int], limit: int, encode: Encode, decode: Decode) -> str:
-    """Head and tail of a text of the tokens `ids`, with a mark between: `limit` tokens at most, or the mark alone."""
-    room = limit - len(encode(LEFT_OUT.format(len(ids))))
+    """Head and tail of a text of the tokens `ids`, with a mark between: `limit` tokens at most, or the mark alone.  A text that is no
+    longer than a mark stays as it is."""
+    mark = len(encode(LEFT_OUT.format(len(ids))))
+    if len(ids) <= mark:
+        return text
+    room = limit - mark
     while room > 0:
         head, tail = decode(list(ids[: room - room // 2])), decode(list(ids[len(ids) - room // 2 :]))
-        mark = LEFT_OUT.format(len(ids) - room)
-        short = head.rstrip("\ufffd") + mark + tail.lstrip("\ufffd")
+        short = head.rstrip("\ufffd") + LEFT_OUT.format(len(ids) - room) + tail.lstrip("\ufffd")
         over = len(encode(short)) - limit
         if over <= 0:
             return short

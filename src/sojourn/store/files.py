@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sojourn.core.text import well_formed
+
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No space on the device; the user's quota is used up; the file would grow past the allowed size."""
 
@@ -100,16 +102,18 @@ def plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {well_formed(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return well_formed(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
         return plain(value.tolist())
-    return str(value)
+    return well_formed(str(value))
 
 
 def _write_text(path: Path, text: str) -> None:
