@@ -34,7 +34,7 @@ class Policy:
         Raises `ContextFull` if the engine has no room for another token, or for one of the legal actions.
         """
         tokens = prompt.tokens
-        begun = self.renderer.begun(context.messages, context.tools)
+        begun = self.renderer.begun(prompt.messages, prompt.tools)
         room = self.engine.max_context - len(tokens)
         allowed = tuple(tuple(self.renderer.as_sampled(text)) for text in legal) or self.sampling.allowed
         longest = max(map(len, allowed)) if allowed else min(self.sampling.max_tokens, most or self.sampling.max_tokens)
@@ -53,7 +53,7 @@ class Policy:
         completion = await self.engine.sample(tokens, params)
         said = completion.tokens[:-1] if completion.ended else completion.tokens
         text = self.renderer.decode(said.tolist())
-        if context.tree[context.span].kind == Kind.ACTION:  # what it goes on with has been acted on already
+        if prompt.tree[prompt.span].kind == Kind.ACTION:  # what it goes on with has been acted on already
             begun = params.thinking[0] if params.thinking and params.in_thinking else ""
         action = self._read(begun, text)
         span = Span(
@@ -74,12 +74,13 @@ class Policy:
         )
         return prompt.acted(span, assistant(text, action.calls)), action
 
-    def fit(self, context: Context, messages: Sequence[Message], share: float) -> tuple[Message, ...]:
+    def fit(self, context: Context | None, messages: Sequence[Message], share: float) -> tuple[Message, ...]:
         """The messages as this policy can read them after `context`: what is longer than `share` of what the engine holds, or leaves
         no room for an answer, loses its middle."""
         held = self.engine.max_context
+        used = len(context.tokens) if context else 0
         answer = min(self.sampling.max_tokens, held // 4) + GLUE * (1 + len(messages))
-        return self.renderer.shorten(messages, max(0, min(int(share * held), held - len(context.tokens) - answer)))
+        return self.renderer.shorten(messages, max(0, min(int(share * held), held - used - answer)))
 
     def _read(self, begun: str, text: str) -> Action:
         """The action in `text`, where `begun` stands before it in the same turn."""
