@@ -52,7 +52,7 @@ def acted(
     context = TrajectoryTree().new_context(messages or [user("q")], renderer=policy.renderer)
     if put:
         context = context.prompted().force(policy.renderer.as_sampled(put)[:-1], assistant(put))
-    child, action = asyncio.run(policy.act(context, seed=0))
+    child, action = asyncio.run(policy.act(context.prompted(), seed=0))
     return child, action, engine.asked[0]
 
 
@@ -67,9 +67,13 @@ def test_any_end_of_a_turn_ends_it_and_is_no_text(monkeypatch: pytest.MonkeyPatc
         tokenizer.eos_token = "<|im_start|>"
         engine, protocol = engine_for(loaded), PlainText()
         scripted = iter([*b"42", tokenizer.convert_tokens_to_ids(end), *b"and on"])
-        monkeypatch.setattr(engine, "_draw", lambda requests, _, e=engine, s=scripted: [e._append(r, next(s), 0.0) for r in requests])
+        monkeypatch.setattr(
+            engine, "_draw", lambda requests, _, e=engine, s=scripted: [e._append(r, next(s), 0.0) for r in requests]
+        )
         policy = Policy("actor", engine, ChatRenderer(tokenizer, protocol), protocol, SamplingParams(max_tokens=9))
-        child, action = asyncio.run(policy.act(TrajectoryTree().new_context([user("q")], renderer=policy.renderer), seed=0))
+        child, action = asyncio.run(
+            policy.act(TrajectoryTree().new_context([user("q")], renderer=policy.renderer).prompted(), seed=0)
+        )
         assert child.tree[child.span].tokens.tolist() == [*b"42", tokenizer.convert_tokens_to_ids(end)]
         assert child.messages[-1].text == action.text
         heard.add(action.answer)
@@ -85,11 +89,13 @@ def test_the_end_of_the_template_is_an_end_for_an_engine_that_has_another() -> N
     assert renderer.ends == set(tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"]))
     engine = StubSays("42")
     policy = Policy("actor", engine, renderer, PlainText())
-    asyncio.run(policy.act(TrajectoryTree().new_context([user("q")], renderer=renderer), seed=0))
+    asyncio.run(policy.act(TrajectoryTree().new_context([user("q")], renderer=renderer).prompted(), seed=0))
     assert set(engine.asked[0].ends) == renderer.ends
 
 
-@pytest.mark.parametrize("protocol", [PlainText(), JsonTags(), XmlTags(("calc",)), ReAct(("calc",))], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(
+    "protocol", [PlainText(), JsonTags(), XmlTags(("calc",)), ReAct(("calc",))], ids=lambda p: type(p).__name__
+)
 @pytest.mark.parametrize("how", ["template", "message", "forced", "itself"])
 def test_thinking_is_no_action_whoever_opened_it(protocol: ActionProtocol, how: str) -> None:
     said: Callable[[str], Any] = lambda text: acted(  # noqa: E731
@@ -127,6 +133,6 @@ def test_what_was_acted_on_is_not_read_again() -> None:
     engine = StubSays("<calc>1</calc>", " then <calc>2</calc>")
     policy = Policy("actor", engine, ChatRenderer(small().tokenizer, protocol), protocol)
     context = TrajectoryTree().new_context([user("q")], renderer=policy.renderer)
-    first, _ = asyncio.run(policy.act(context, seed=0))
-    _, action = asyncio.run(policy.act(first, seed=1))
+    first, _ = asyncio.run(policy.act(context.prompted(), seed=0))
+    _, action = asyncio.run(policy.act(first.prompted(), seed=1))
     assert [call.arguments for call in action.calls] == [{"input": "2"}]

@@ -67,7 +67,9 @@ def test_what_tools_and_the_world_add_makes_no_control_token(make_tokenizer: Mak
 
 @pytest.mark.parametrize("template", ALL)
 @pytest.mark.parametrize("protocol", [JsonTags(), XmlTags((CALC, "evil"))], ids=["json", "xml"])
-def test_tools_and_calls_make_no_control_token(make_tokenizer: MakeTokenizer, template: str, protocol: JsonTags | XmlTags) -> None:
+def test_tools_and_calls_make_no_control_token(
+    make_tokenizer: MakeTokenizer, template: str, protocol: JsonTags | XmlTags
+) -> None:
     tokenizer = make_tokenizer(template)
     renderer = ChatRenderer(tokenizer, protocol)
     counts = []
@@ -97,14 +99,19 @@ def test_ordinary_contents_are_encoded_with_what_surrounds_them(make_tokenizer: 
     tokenizer = make_tokenizer(template)
     chat = [{"role": "user", "content": text}, {"role": "assistant", "content": text}, {"role": "user", "content": text}]
     whole = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False, add_generation_prompt=template == "phi")
-    assert ids(ChatRenderer(tokenizer, PlainText()), [user(text), assistant(text), user(text)]) == whole[: -2 if template == "phi" else None]
+    assert (
+        ids(ChatRenderer(tokenizer, PlainText()), [user(text), assistant(text), user(text)])
+        == whole[: -2 if template == "phi" else None]
+    )
 
 
 def test_the_policys_own_tags_stay_tokens_in_what_it_says_and_nowhere_else(make_tokenizer: MakeTokenizer) -> None:
     """Qwen has a token for <tool_call>: demonstrations must use it, and tool results must not."""
     source = make_tokenizer("qwen")
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(source.backend_tokenizer.to_str()), eos_token="<eos>", chat_template=source.chat_template
+        tokenizer_object=Tokenizer.from_str(source.backend_tokenizer.to_str()),
+        eos_token="<eos>",
+        chat_template=source.chat_template,
     )  # type: ignore[no-untyped-call]
     tokenizer.add_tokens(["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<unwritten>"])
     renderer = ChatRenderer(tokenizer, JsonTags())

@@ -15,7 +15,9 @@ from sojourn.rendering import ChatRenderer, PlainText
 from sojourn.rendering.shorten import LEFT_OUT, fair
 
 MakeTokenizer = Callable[[str], PreTrainedTokenizerBase]
-long_texts = st.lists(st.text(max_size=20) | st.sampled_from(["the answer ", "\U0001f600", "<|im_end|>", "\u00e9" * 30]), max_size=40).map("".join)
+long_texts = st.lists(
+    st.text(max_size=20) | st.sampled_from(["the answer ", "\U0001f600", "<|im_end|>", "\u00e9" * 30]), max_size=40
+).map("".join)
 
 
 def size(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
@@ -25,7 +27,9 @@ def size(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
 
 @settings(max_examples=60, deadline=None)
 @given(texts=st.lists(long_texts, min_size=1, max_size=3), limit=st.integers(0, 400))
-def test_texts_take_the_limit_at_most_and_keep_both_their_ends(make_tokenizer: MakeTokenizer, texts: list[str], limit: int) -> None:
+def test_texts_take_the_limit_at_most_and_keep_both_their_ends(
+    make_tokenizer: MakeTokenizer, texts: list[str], limit: int
+) -> None:
     tokenizer = make_tokenizer("chatml")
     renderer = ChatRenderer(tokenizer, PlainText())
     before = [tool(text, "t") for text in texts]
@@ -50,7 +54,7 @@ def test_shares_are_fair(sizes: list[int], limit: int) -> None:
     assert all(share <= size for share, size in zip(shares, sizes, strict=True))
     assert sum(shares) == min(limit, sum(sizes))
     cut = [share for share, size in zip(shares, sizes, strict=True) if share < size]
-    assert not cut or max(cut) - min(cut) <= 1 and max(shares) - min(cut) <= 1
+    assert not cut or (max(cut) - min(cut) <= 1 and max(shares) - min(cut) <= 1)
 
 
 def test_a_short_message_beside_a_long_one_stays(make_tokenizer: MakeTokenizer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,7 +122,9 @@ def test_a_pair_of_surrogates_is_its_character_and_a_lone_one_is_marked() -> Non
 @given(text=anything)
 @example(text=LONE)
 @example(text="\0")
-def test_any_text_goes_from_the_model_to_the_world_to_the_store_and_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_goes_from_the_model_to_the_world_to_the_store_and_back(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     """As JSON escapes in a call, raw in a tool's result, in the task, in a failure, in a demonstration."""
     call = "<tool_call>" + json.dumps({"name": "repeat", "arguments": {"text": text}}) + "</tool_call>"
     unknown = "<tool_call>" + json.dumps({"name": text, "arguments": {text: text}}) + "</tool_call>"
@@ -150,7 +151,9 @@ def test_any_text_is_parsed_rendered_and_stored(tmp_path_factory: pytest.TempPat
     spec = ToolSpec("repeat", text, {**SPEC.parameters, "description": text})
     renderer = RENDERERS[name]
     said = renderer.protocol.parse(text)
-    context = TrajectoryTree().new_context([user(text), assistant(text, said.calls), tool(text, text)], renderer=renderer, tools=[spec])
+    context = TrajectoryTree().new_context(
+        [user(text), assistant(text, said.calls), tool(text, text)], renderer=renderer, tools=[spec]
+    )
     context = context.prompted().force(renderer.as_sampled(text), assistant(text))
     context = context.observe(user(text)).prompted()
     ids = renderer.as_sampled(text)

@@ -67,7 +67,9 @@ class ChatRenderer:
         """
         if not new:
             return []
-        added = after(self._written(self._turns((*history, *new), tools), tools), self._written(self._turns(history, tools), tools))
+        added = after(
+            self._written(self._turns((*history, *new), tools), tools), self._written(self._turns(history, tools), tools)
+        )
         if added is None:
             raise HistoryRewritten(f"the chat template rewrites earlier messages once a {new[0].role} message follows them")
         if last_token is not None and last_token == self.end_of_turn:

@@ -217,7 +217,9 @@ class ReAct:
         return _lines("Tools:", *lines, form)
 
     def parse(self, text: str) -> Action:
-        found = read(text, self.thinking, r"^(Action|Final|(?<=\n)Observation)(?: Answer)?:", lambda name: r"\n(?=Observation:)|\Z")
+        found = read(
+            text, self.thinking, r"^(Action|Final|(?<=\n)Observation)(?: Answer)?:", lambda name: r"\n(?=Observation:)|\Z"
+        )
         move, body = found.blocks[0] if found.blocks else ("", "")
         body = body.strip()
         if move == "Final":
@@ -290,7 +292,9 @@ def _says(protocol: ActionProtocol, action: Action) -> bool:
 
 def _thought(protocol: ActionProtocol, action: Action) -> str:
     """The action's text, with an end to its thinking, so that what follows is no draft."""
-    return action.text + protocol.thinking[1] if protocol.thinking and read(action.text, protocol.thinking).thinking else action.text
+    return (
+        action.text + protocol.thinking[1] if protocol.thinking and read(action.text, protocol.thinking).thinking else action.text
+    )
 
 
 def _lines(*parts: str | None) -> str:

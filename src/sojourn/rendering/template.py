@@ -150,7 +150,9 @@ class ChatTemplate:
         """Spaces do not count: Gemma has tokens of their own for them."""
         talks = ((Turn("system", "s"), ask, answer, ask), (ask, answer, Turn("tool", "t"), answer, ask), (ask, answer, ask))
         probe = tools_json([ToolSpec("t", "t")])
-        written = "".join(self._try(*talk, tools=tools) for talk in talks for tools in ("", probe)) + self.render((ask,), prompt=True)
+        written = "".join(self._try(*talk, tools=tools) for talk in talks for tools in ("", probe)) + self.render(
+            (ask,), prompt=True
+        )
         added = self._tokenizer.added_tokens_decoder.values()
         return tuple(t.content for t in added if len(t.content) > 1 and t.content.strip() and (t.special or t.content in written))
 
