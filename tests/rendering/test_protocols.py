@@ -230,6 +230,12 @@ def test_a_tool_may_be_called_think() -> None:
     assert XmlTags(("think",)).parse("<think>so</think>").calls == (ToolCall("think", {"input": "so"}),)
 
 
+def test_a_tag_is_its_name_and_no_pattern() -> None:
+    protocol = XmlTags(("a.b",))
+    assert protocol.parse("<a.b>1</a.b>").calls == (ToolCall("a.b", {"input": "1"}),)
+    assert protocol.parse("<axb>1</axb><a.b>2</axb></a.b>").calls == (ToolCall("a.b", {"input": "2</axb>"}),)
+
+
 def test_what_is_written_after_an_open_thought_is_read() -> None:
     call = ToolCall("calc", {"expression": "1"})
     for name in ("json", "xml", "react"):

@@ -22,26 +22,29 @@ def well_formed(text: str) -> str:
     >>> well_formed("a" + chr(0xD83D) + "b" + chr(0xD83D) + chr(0xDE00)) == "a\\ufffdb\\U0001f600"
     True
     """
-    if SURROGATE.search(text) is None:
+    if text.isascii() or SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def well_formed_values(value: T) -> T:
     """The same for all strings in a value of JSON; a value without surrogates comes back as it is, not as a copy."""
-    new: Any = value
     if isinstance(value, str):
         return well_formed(value)  # type: ignore[return-value]
+    old: list[Any]
     if isinstance(value, Mapping):
-        old = [part for pair in value.items() for part in pair]
-        parts = [well_formed_values(part) for part in old]
-        new = dict(zip(parts[::2], parts[1::2], strict=True))
+        old = [*value, *value.values()]
     elif isinstance(value, (list, tuple)):
-        old, parts = list(value), [well_formed_values(item) for item in value]
-        new = type(value)(parts)
+        old = [*value]
     else:
         return value
-    return new if any(a is not b for a, b in zip(parts, old, strict=True)) else value
+    parts = [well_formed_values(part) for part in old]
+    if all(a is b for a, b in zip(parts, old, strict=True)):
+        return value
+    new: Any = (
+        dict(zip(parts[: len(value)], parts[len(value) :], strict=True)) if isinstance(value, Mapping) else type(value)(parts)
+    )
+    return new  # type: ignore[no-any-return]
 
 
 def settle(owner: object, *names: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from sojourn.core import Action, Failure, FailureKind
@@ -53,8 +54,7 @@ def read(
     whole: whether a body that holds its own opening is to be kept as it is; else the block begins at the last opening.
     """
     thinks, thought = marks or ("", "")
-    between = f"|{re.escape(thinks)}|{re.escape(thought)}" if marks else ""
-    pattern = re.compile(opening + between, re.MULTILINE)
+    pattern = _pattern(opening, marks)
     blocks: list[tuple[str, str]] = []
     spoken: list[str] = []
     unclosed: str | None = None
@@ -71,7 +71,7 @@ def read(
                 return Reading(blocks, unclosed, "".join(spoken), True)
             at = start = end + len(thought)
         elif mark.start() >= mentions.get(name := mark[1], 0):
-            close = re.compile(closing(name), re.MULTILINE).search(text, at)
+            close = _pattern(closing(name)).search(text, at)
             if close is None:
                 mentions[name], unclosed = len(text), unclosed or name
                 continue
@@ -86,8 +86,17 @@ def read(
 
 def tags(text: str, names: tuple[str, ...], marks: Marks | None, whole: Callable[[str, str], bool]) -> Reading:
     """Read `<name>body</name>` of each name."""
-    opening = f"<({'|'.join(map(re.escape, names))})>" if names else "(?!)"
-    return read(text, marks, opening, lambda name: re.escape(f"</{name}>"), whole)
+    return read(text, marks, _any_of(names), lambda name: f"</{re.escape(name)}>", whole)
+
+
+@lru_cache
+def _any_of(names: tuple[str, ...]) -> str:
+    return f"<({'|'.join(map(re.escape, names))})>" if names else "(?!)"
+
+
+@lru_cache
+def _pattern(opening: str, marks: Marks | None = None) -> re.Pattern[str]:
+    return re.compile("|".join([opening, *map(re.escape, marks or ())]), re.MULTILINE)
 
 
 def spoken(text: str, marks: Marks | None = THINKING) -> str:
