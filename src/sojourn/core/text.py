@@ -41,9 +41,9 @@ def well_formed_values(value: T) -> T:
     parts = [well_formed_values(part) for part in old]
     if all(a is b for a, b in zip(parts, old, strict=True)):
         return value
-    new: Any = (
-        dict(zip(parts[: len(value)], parts[len(value) :], strict=True)) if isinstance(value, Mapping) else type(value)(parts)
-    )
+    new: Any = tuple(parts) if isinstance(value, tuple) else parts
+    if isinstance(value, Mapping):
+        new = dict(zip(parts[: len(value)], parts[len(value) :], strict=True))
     return new  # type: ignore[no-any-return]
 
 
