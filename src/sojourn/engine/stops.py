@@ -23,8 +23,10 @@ class StopTexts:
     """The stop texts of one request.  decode: ids to text, without edge effects."""
 
     def __init__(self, params: SamplingParams, decode: Callable[[Sequence[int]], str]) -> None:
-        self._stop, self._marks, self._thinking = params.stop, params.thinking, params.in_thinking
-        self._kept = max(map(len, (*self._stop, *(self._marks or ()))), default=1) - 1
+        marks = params.thinking or ()
+        self._stop, self._opens, self._closes = params.stop, marks[:1], marks[1:]
+        self._thinking = params.in_thinking
+        self._kept = max(map(len, (*params.stop, *marks)), default=1) - 1
         self._decode = decode
         self._text = ""
         self._waiting: list[int] = []
@@ -36,8 +38,7 @@ class StopTexts:
             return False
         self._text += self._new(token)
         while True:
-            marks = self._marks or ("", "")
-            wanted = (marks[1],) if self._thinking else (*self._stop, *filter(None, marks[:1]))
+            wanted = self._closes if self._thinking else (*self._stop, *self._opens)
             found = [(at, text) for text in wanted if (at := self._text.find(text)) >= 0]
             if not found:
                 self._text = self._text[-self._kept :] if self._kept else ""
