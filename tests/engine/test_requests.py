@@ -43,6 +43,34 @@ def test_a_stop_text_that_the_prompt_began_stops_nothing(monkeypatch: pytest.Mon
     assert said(says(monkeypatch, "> b </a> c"), tokens, "</a>") == "> b </a>"
 
 
+@pytest.mark.parametrize(
+    ("text", "ends", "begun"),
+    [
+        ("<think>so <a>1</a>?</think><a>2</a> 3", "<a>2</a>", False),
+        ("so <a>1</a>?</think><a>2</a> 3", "<a>2</a>", True),
+        ("so <a>1</a>?</think><a>2</a> 3", "so <a>1</a>", False),
+        ("<think></a></think><think></a>\u2026</think>\u2026</a> 3", "\u2026</a>", False),
+        ("</think></a> 3", "</think></a>", False),
+        ("<think></a> \u2026 </thin</a></think></a> 3", "</think></a>", False),
+    ],
+)
+def test_a_stop_text_in_thinking_stops_nothing(monkeypatch: pytest.MonkeyPatch, text: str, ends: str, begun: bool) -> None:
+    engine = says(monkeypatch, text)
+    params = SamplingParams(stop=("</a>",), thinking=("<think>", "</think>"), in_thinking=begun, max_tokens=90)
+    (completion,) = sample_all(engine, [(prompt(10), params)])
+    whole = bytes(completion.tokens.tolist()).decode()
+    assert whole == text[: text.index(ends) + len(ends)]
+    assert (completion.stop, completion.ended) == ("stop", False)
+
+
+def test_an_end_that_the_request_names_ends_the_completion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also inside thinking: the policy has nothing more to say."""
+    params = SamplingParams(ends=(ord("!"),), thinking=("<think>", "</think>"), stop=("?",), max_tokens=64)
+    (completion,) = sample_all(says(monkeypatch, "<think>a?b! c"), [(prompt(10), params)])
+    assert bytes(completion.tokens.tolist()) == b"<think>a?b!"
+    assert (completion.stop, completion.ended) == ("stop", True)
+
+
 def test_the_end_of_turn_token_ends_the_completion() -> None:
     loaded = small()
     end = loaded.tokenizer.eos_token_id

@@ -60,6 +60,15 @@ def test_without_an_answer_field_the_whole_text_is_the_completion() -> None:
     assert transition.reward == 1.0
 
 
+def test_what_was_thought_is_not_the_completion() -> None:
+    """A policy that uses no answer field, and one that never stops thinking."""
+    seen = []
+    world = from_function(lambda prompt, completion: seen.append(completion) or 0.0, ["p"])
+    for text in ("<think>4?</think> 5", "<think>4", "4</think>5"):
+        play(world, Action(text))
+    assert seen == ["5", "", "5"]
+
+
 def test_a_reward_function_may_be_async_and_name_its_terms() -> None:
     async def reward(prompt: str, completion: str) -> dict[str, float]:
         return {"right": 1.0, "length": -0.5}

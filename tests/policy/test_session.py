@@ -231,3 +231,33 @@ def test_acts_sampled_tokens_and_steps_are_limited_each_on_its_own(
     assert (said or [play.episode.stop]) == [stop]
     assert acts is None or len(play.episode.actions) == acts
     assert tokens is None or play.episode.sampled == tokens
+
+
+class Talkative(Counting):
+    """Answers every action with a page."""
+
+    async def step(self, action: Action) -> Transition:
+        transition = await super().step(action)
+        page = user("first " + "\u2026 " * 10_000 + " last")
+        return Transition(Observation((page, user("short"))), transition.reward, terminated=transition.terminated)
+
+
+def test_a_page_is_shortened_to_what_the_context_holds_and_the_policy_goes_on() -> None:
+    """Three turns fit into 1,024 tokens, though each page alone has 40,000."""
+    play, engine = session(max_context=1024)
+    play.environment = Talkative()
+    asyncio.run(conversation(play))
+    assert play.episode.stop is StopReason.TERMINATED
+    assert [len(tokens) > 256 * turn for turn, (tokens, _, _) in enumerate(engine.asked)] == [True] * 3
+    assert len(engine.asked[-1][0]) + 5 <= 1024
+    said = small().tokenizer.decode(engine.asked[-1][0].tolist())
+    assert said.count("tokens left out] ...") == said.count("first ") == said.count(" last") == said.count("short") == 2
+
+
+def test_a_larger_share_leaves_room_for_an_answer() -> None:
+    play, engine = session(max_context=1024, limits=Limits(observation_share=1.0))
+    play.environment = Talkative()
+    with pytest.raises(ContextFull):
+        asyncio.run(conversation(play))
+    assert len(play.episode.actions) >= 2
+    assert 900 < len(engine.asked[1][0]) <= 1019

@@ -260,10 +260,11 @@ def test_a_template_describes_the_tools_only_for_its_own_protocol(make_tokenizer
 def test_calls_of_an_example_are_written_in_the_protocol(make_tokenizer: MakeTokenizer) -> None:
     renderer = ChatRenderer(make_tokenizer("chatml"), XmlTags(tools=(CALC,)))
     call = ToolCall("calc", {"expression": "1 + 1"})
-    alone = text_of(start(renderer, user("q"), assistant("Well.", [call])))
-    said = text_of(start(renderer, user("q"), assistant("Well.\n<calc>1 + 1</calc>", [call])))
-    assert alone == said
-    assert said.endswith("<|im_start|>assistant\nWell.\n<calc>1 + 1</calc><|im_end|>\n")
+    alone = text_of(start(renderer, user("q"), assistant("Well.", [call]), user("r")))
+    said = text_of(start(renderer, user("q"), assistant("Well.\n<calc>1 + 1</calc>", [call]), user("r")))
+    pieces = text_of(start(renderer, user("q"), assistant("Well.\n<calc>"), assistant("1 + 1</calc>", [call]), user("r")))
+    assert alone == said == pieces
+    assert said.endswith("<|im_start|>assistant\nWell.\n<calc>1 + 1</calc><|im_end|>\n<|im_start|>user\nr<|im_end|>\n")
 
 
 def test_a_forced_beginning_is_continued_in_the_same_turn(make_tokenizer: MakeTokenizer) -> None:
@@ -325,3 +326,41 @@ def test_images_are_refused(make_tokenizer: MakeTokenizer) -> None:
     renderer = ChatRenderer(make_tokenizer("chatml"), PlainText())
     with pytest.raises(ValueError, match="user message holds an image"):
         start(renderer, user([Image(b"")]))
+
+
+@pytest.mark.parametrize("template", ALL)
+@settings(max_examples=10, deadline=None)
+@given(text=words)
+def test_an_answer_that_is_begun_is_gone_on_with(make_tokenizer: MakeTokenizer, template: str, text: str) -> None:
+    """At the end of the opening as after anything else: what follows the prompt for an answer, and no end."""
+    renderer = ChatRenderer(make_tokenizer(template), PlainText())
+    asked = start(renderer, user("q")).prompted()
+    opened = start(renderer, user("q"), assistant(text))
+    observed = start(renderer, user("q")).observe(assistant(text))
+    assert text_of(opened) == text_of(asked) + text
+    assert opened.prompted().span == opened.span
+    assert text_of(observed) == text_of(opened)
+    ids = pieces(renderer.tokenizer, " and more")
+    whole = start(renderer, user("q"), assistant(text + " and more"), user("r"))
+    assert text_of(say(opened, ids).observe(user("r"))).replace("] ", "]") == text_of(whole).replace("] ", "]")
+    assert text_of(opened.observe(user("r"))) == text_of(say(opened, []).observe(user("r")))
+
+
+@pytest.mark.parametrize(("prompt", "begun"), [("<think>\n", "<think>"), ("<think>\n\n</think>\n\n", ""), ("", "")])
+def test_what_the_template_begins_is_known(make_tokenizer: MakeTokenizer, prompt: str, begun: str) -> None:
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        f"{{% if add_generation_prompt %}}<|im_start|>assistant\n{prompt}{{% endif %}}"
+    )
+    renderer = ChatRenderer(make_tokenizer(source), PlainText())
+    assert renderer.begun([user("What is <think>?")], ()) == begun
+    assert renderer.begun([user("q"), assistant("a<eos>b")], ()) == begun + "a<eos>b"
+
+
+def test_every_end_of_a_turn_is_left_out_of_the_text(make_tokenizer: MakeTokenizer) -> None:
+    """The template ends turns with <|im_end|>, the tokenizer with <eos>."""
+    tokenizer = make_tokenizer("chatml")
+    renderer = ChatRenderer(tokenizer, PlainText())
+    ends = set(tokenizer.convert_tokens_to_ids(["<|im_end|>", "<eos>"]))
+    assert renderer.ends == ends
+    assert {renderer.decode([*pieces(tokenizer, "four"), end]) for end in ends} == {"four"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from sojourn.agents import react
 from sojourn.core import Action, Environment, EpisodeGroup, Ints, Observation, Task, Transition
 from sojourn.credit import columns, dr_grpo
-from sojourn.engine import SamplingParams
+from sojourn.engine import Completion, SamplingParams
 from sojourn.engine.local import LocalEngine
 from sojourn.learner import Learner, OptimizerConfig
 from sojourn.models import LoadedModel, load
@@ -36,6 +36,9 @@ class Endless(LocalEngine):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._ends = frozenset()
+
+    async def sample(self, tokens: Ints, params: SamplingParams) -> Completion:
+        return await super().sample(tokens, replace(params, ends=()))
 
 
 def own_precision() -> str:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from sojourn.core.message import Message, ToolCall, ToolSpec, user
 from sojourn.core.outcome import Failure, Reward
 from sojourn.core.task import Task
+from sojourn.core.text import settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,9 @@ class Action:
     calls: tuple[ToolCall, ...] = ()
     answer: str | None = None
     fault: Failure | None = None
+
+    def __post_init__(self) -> None:
+        settle(self, "text", "answer")
 
 
 @dataclass(frozen=True, slots=True)

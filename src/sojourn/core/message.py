@@ -1,7 +1,8 @@
 """Messages: what a policy reads and says, before any tokenizer has seen it.
 
 A conversation is a sequence of `Message`.  A message has a role and parts (text, images); an assistant message may carry
-tool calls.  How a message becomes tokens is the business of `sojourn.rendering`.
+tool calls.  How a message becomes tokens is the business of `sojourn.rendering`.  All text is well-formed (`sojourn.core.text`),
+whoever wrote it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sojourn.core.outcome import Failure, FailureKind
+from sojourn.core.text import settle
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -20,6 +22,9 @@ class Text:
     """A piece of text."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        settle(self, "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,9 @@ class ToolSpec:
     description: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        settle(self, "name", "description", "parameters")
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -48,6 +56,9 @@ class ToolCall:
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settle(self, "name", "arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,9 @@ class ToolResult:
     text: str
     error: bool = False
     kind: FailureKind = FailureKind.MODEL
+
+    def __post_init__(self) -> None:
+        settle(self, "name", "text")
 
     @property
     def failure(self) -> Failure | None:
@@ -83,6 +97,9 @@ class Message:
     parts: tuple[Part, ...] = ()
     calls: tuple[ToolCall, ...] = ()
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        settle(self, "name")
 
     @property
     def text(self) -> str:

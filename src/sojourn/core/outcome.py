@@ -18,6 +18,8 @@ from enum import Enum, IntEnum
 from math import isfinite
 from numbers import Real
 
+from sojourn.core.text import settle
+
 
 class StopReason(Enum):
     """Why an episode ended."""
@@ -89,6 +91,9 @@ class Failure:
             return self.standing
         lost = self.kind in (FailureKind.INFRASTRUCTURE, FailureKind.CODE)
         return Standing.NO_RESULT if lost else Standing.VALID
+
+    def __post_init__(self) -> None:
+        settle(self, "where", "message")
 
 
 class InfrastructureError(RuntimeError):

@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from sojourn.core.text import settle
+
 Split = Literal["train", "test"]
 
 
@@ -20,6 +22,9 @@ class Task:
     id: str
     data: Mapping[str, Any] = field(default_factory=dict)
     level: str = "default"
+
+    def __post_init__(self) -> None:
+        settle(self, "id", "level")
 
 
 class TaskSource(Protocol):

@@ -8,7 +8,7 @@ from `Span.kind` alone.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal, Protocol
@@ -85,6 +85,11 @@ class HistoryRewritten(ValueError):
 class Renderer(Protocol):
     """Messages to tokens, append-only.  `sojourn.rendering.ChatRenderer` is the implementation."""
 
+    @property
+    def ends(self) -> Set[int]:
+        """Ids that end the assistant's turn."""
+        ...
+
     def open(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
         """Tokens of a fresh conversation, without the prompt for an answer."""
         ...
@@ -97,7 +102,11 @@ class Renderer(Protocol):
         ...
 
     def answer_prompt(self, history: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
-        """Tokens that open the assistant's turn."""
+        """Tokens that open the assistant's turn; none after an assistant's message, which the policy goes on with."""
+        ...
+
+    def begun(self, history: Sequence[Message], tools: Sequence[ToolSpec]) -> str:
+        """What already stands of the turn that `answer_prompt` opens or goes on with; "" if nothing."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -106,6 +115,10 @@ class Renderer(Protocol):
 
     def as_sampled(self, text: str) -> list[int]:
         """Tokens of `text` as a policy ought to sample them, end-of-turn included."""
+        ...
+
+    def shorten(self, messages: Sequence[Message], limit: int) -> tuple[Message, ...]:
+        """The messages with the middle of long texts left out: `limit` tokens together at most."""
         ...
 
 

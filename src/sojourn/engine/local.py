@@ -24,14 +24,13 @@ from sojourn.engine.packed import PackedModel
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.sampling import legal_next, restrict, sample, uniform
+from sojourn.engine.stops import StopTexts
 from sojourn.phases import phase
 
 COMPUTE_ONCE = 4
 """A beginning of at least this many tokens that waiting requests have in common is computed once."""
 ATTEND_ONCE = 48
 """From this length on it is also attended once for all of them; shorter ones are copied."""
-HALF = "\ufffd"
-"""What a tokenizer writes for a part of a character."""
 
 
 @dataclass(eq=False, slots=True)
@@ -42,9 +41,9 @@ class _Request:
     tokens: list[int]
     params: SamplingParams
     future: asyncio.Future[Completion]
+    stops: StopTexts
     slot: Slot = field(init=False)
     logprobs: list[float] = field(default_factory=list)
-    text: str = ""
 
     @property
     def sampled(self) -> list[int]:
@@ -102,7 +101,7 @@ class LocalEngine:
             raise ContextFull(f"a context of {len(tokens)} tokens, the engine holds {self._max_context}")
         params = replace(params, max_tokens=min(params.max_tokens, self._max_context - len(tokens)))
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(len(tokens), tokens.tolist(), params, future))
+        self._waiting.append(_Request(len(tokens), tokens.tolist(), params, future, StopTexts(params, self._text)))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await future
@@ -213,13 +212,8 @@ class LocalEngine:
         request.tokens.append(token)
         request.logprobs.append(logprob)
         self.sampled_tokens += 1
-        stop = token in self._ends
-        if request.params.stop:
-            longest = max(len(text.encode()) for text in request.params.stop)
-            request.text = request.text[-longest:] + self._piece(token)
-            if HALF in request.text:  # a character in several tokens
-                request.text = str(self.tokenizer.decode(request.sampled[-2 * longest :]))
-            stop = stop or any(text in request.text for text in request.params.stop)
+        ended = token in self._ends or token in request.params.ends
+        stop = ended or request.stops.completed_by(token)
         if request.params.allowed is not None:
             stop = not self._legal(request)
         if stop or len(request.logprobs) >= request.params.max_tokens:
@@ -232,17 +226,22 @@ class LocalEngine:
                         np.asarray(request.logprobs, np.float32),
                         "stop" if stop else "length",
                         self.version,
+                        ended,
                     )
                 )
 
     def _legal(self, request: _Request) -> list[int] | None:
         return None if request.params.allowed is None else legal_next(request.params.allowed, request.sampled)
 
-    def _piece(self, token: int) -> str:
-        if token not in self._pieces:
-            anchor = self.tokenizer.encode("a", add_special_tokens=False)  # SentencePiece drops a first space
-            self._pieces[token] = str(self.tokenizer.decode([*anchor, token])).removeprefix("a")
-        return self._pieces[token]
+    def _text(self, tokens: Sequence[int]) -> str:
+        """The text of tokens that follow others."""
+        if len(tokens) == 1 and tokens[0] in self._pieces:
+            return self._pieces[tokens[0]]
+        anchor = self.tokenizer.encode("a", add_special_tokens=False)  # SentencePiece drops a first space
+        text = str(self.tokenizer.decode([*anchor, *tokens])).removeprefix("a")
+        if len(tokens) == 1:
+            self._pieces[tokens[0]] = text
+        return text
 
     def _admit(self) -> list[Segment]:
         """Give waiting requests a slot each; returns the segments that this step must fill, parents first.

@@ -28,6 +28,12 @@ class SamplingParams:
     """Keep tokens at least this likely relative to the likeliest; 0 keeps all."""
     stop: tuple[str, ...] = ()
     """Texts that end the completion; the tokens that complete one are kept."""
+    thinking: tuple[str, str] | None = None
+    """Texts that open and close a part in which `stop` does not count."""
+    in_thinking: bool = False
+    """Whether the context ends inside such a part."""
+    ends: tuple[int, ...] = ()
+    """Ids that end the completion, beside those that the model has for it: the end of turn of the chat template."""
     seed: int = 0
     """The request's own randomness: the same seed and context give the same tokens, whoever else is in the batch."""
     allowed: tuple[tuple[int, ...], ...] | None = None
@@ -41,12 +47,14 @@ class Completion:
     tokens: shape (n,), with the end-of-turn token or the tokens of the stop text, if one ended it.
     logprobs: shape (n,), natural log, of the distribution that was sampled from (after temperature, truncation, constraints).
     version: of the weights that sampled the last token.
+    ended: whether the last token is one that ends a turn, and so no text.
     """
 
     tokens: Ints
     logprobs: Floats
     stop: Literal["stop", "length"]
     version: int = 0
+    ended: bool = False
 
 
 class Engine(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sojourn.core import Action, Environment, Failure, FailureKind, Observation, Split, Task, Transition
+from sojourn.environments.tools import answer_text
 from sojourn.environments.world import World
 
 
@@ -52,7 +53,7 @@ class GymnasiumEnvironment(Environment):
         return self._words
 
     async def step(self, action: Action) -> Transition:
-        said = action.text.strip()
+        said = answer_text(action)
         if said not in self._words:
             told = f"Say one of {', '.join(self._words)}."
             return Transition(Observation.of(told), failures=(Failure(FailureKind.MODEL, "action", f"no action '{said}'"),))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sojourn.core import Action, Context, ContextFull, Kind, Renderer, Span, assistant
+from sojourn.core import Action, Context, ContextFull, Kind, Message, Renderer, Span, assistant
 from sojourn.engine import Engine, SamplingParams
 from sojourn.rendering.protocols import ActionProtocol
+from sojourn.rendering.reading import read, spoken
+
+GLUE = 16
+"""Tokens that a chat template puts around a message, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Policy:
         Raises `ContextFull` if the engine has no room for another token, or for one of the legal actions.
         """
         tokens = prompt.tokens
+        begun = self.renderer.begun(prompt.messages, prompt.tools)
         room = self.engine.max_context - len(tokens)
         allowed = tuple(tuple(self.renderer.as_sampled(text)) for text in legal) or self.sampling.allowed
         longest = max(map(len, allowed)) if allowed else min(self.sampling.max_tokens, most or self.sampling.max_tokens)
@@ -39,12 +44,18 @@ class Policy:
             self.sampling,
             max_tokens=min(longest, room),
             stop=(*self.sampling.stop, *self.protocol.stop),
+            ends=(*self.sampling.ends, *self.renderer.ends),
+            thinking=self.protocol.thinking,
+            in_thinking=read(begun, self.protocol.thinking).thinking,
             allowed=allowed,
             seed=seed,
         )
         completion = await self.engine.sample(tokens, params)
-        text = self.renderer.decode(completion.tokens.tolist())
-        action = self.protocol.parse(text)
+        said = completion.tokens[:-1] if completion.ended else completion.tokens
+        text = self.renderer.decode(said.tolist())
+        if prompt.tree[prompt.span].kind == Kind.ACTION:  # what it goes on with has been acted on already
+            begun = params.thinking[0] if params.thinking and params.in_thinking else ""
+        action = self._read(begun, text)
         span = Span(
             prompt.span,
             completion.tokens,
@@ -62,3 +73,21 @@ class Policy:
             stop="stop" if completion.stop == "stop" else "length" if params.max_tokens < room else "context",
         )
         return prompt.acted(span, assistant(text, action.calls)), action
+
+    def fit(self, context: Context | None, messages: Sequence[Message], share: float) -> tuple[Message, ...]:
+        """The messages as this policy can read them after `context`: what is longer than `share` of what the engine holds, or leaves
+        no room for an answer, loses its middle."""
+        held = self.engine.max_context
+        used = len(context.tokens) if context else 0
+        answer = min(self.sampling.max_tokens, held // 4) + GLUE * (1 + len(messages))
+        return self.renderer.shorten(messages, max(0, min(int(share * held), held - used - answer)))
+
+    def _read(self, begun: str, text: str) -> Action:
+        """The action in `text`, where `begun` stands before it in the same turn."""
+        action = self.protocol.parse(begun + text)
+        if not begun:
+            return action
+        answer = action.answer
+        if answer is None and not action.calls and action.fault is None:
+            answer = spoken(begun + text, self.protocol.thinking)
+        return replace(action, text=text, answer=answer)

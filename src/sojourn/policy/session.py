@@ -56,6 +56,9 @@ class Limits:
     """Tokens that policies may sample, in all contexts together; then `StopReason.TOKEN_LIMIT`.  0 for no limit."""
     step_seconds: float = 120.0
     """Deadline of one reset or step; past it the infrastructure is at fault, not the policy."""
+    observation_share: float = 0.25
+    """What one observation may take of the tokens that the engine holds; a longer one loses its middle.  Raise it for worlds that say
+    much, seldom."""
 
 
 Program = Callable[["Session"], Awaitable[None]]
@@ -197,7 +200,7 @@ class Session:
         self._note(transition)
         self.reward(context, transition.reward)
         await self._stepped(transition, context)
-        return transition.observation
+        return self._fitted(transition.observation, context, context.agent)
 
     async def reset_all(self, *, seed: int | None = None) -> Mapping[str, Observation]:
         """`reset` of a world with several agents: what each sees first."""
@@ -214,7 +217,13 @@ class Session:
         self._note(transition)
         self._pay_agents(transition)
         await self._stepped(transition, None)
-        return transition.observations
+        contexts = {agent: context for agent, (context, _) in moves.items()}
+        return {agent: self._fitted(seen, contexts.get(agent), agent) for agent, seen in transition.observations.items()}
+
+    def _fitted(self, seen: Observation, context: Context | None, agent: str) -> Observation:
+        """What an agent sees, no longer than who speaks for it can read after `context`."""
+        policy = self.policies.get((context and context.tree[context.span].policy) or self.seats.get(agent, "actor"))
+        return Observation(policy.fit(context, seen.messages, self.limits.observation_share)) if policy else seen
 
     async def _stepped(self, transition: Transition | JointTransition, context: Context | None) -> None:
         self._steps += 1

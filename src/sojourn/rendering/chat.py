@@ -9,13 +9,16 @@ text does not begin with it, the template rewrote the past (Qwen 3 removes think
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from sojourn.core import Action, HistoryRewritten, Message, Text, ToolSpec, assistant, tool, user
+from sojourn.core.text import well_formed
 from sojourn.rendering.protocols import ActionProtocol
-from sojourn.rendering.template import MARK, ChatTemplate, Turn, tools_json
+from sojourn.rendering.shorten import shortened
+from sojourn.rendering.template import CUT, MARK, ChatTemplate, Turn, cut, cutter, tools_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,10 +31,11 @@ class ChatRenderer:
 
     protocol: describes the tools in the system message, unless the template describes them itself and in the same form
     (`native_tools`).  end_of_turn: id of the token that ends the assistant's turn, None if the template has no such token.
+    ends: ids that end a turn, the template's and the tokenizer's.
     append_only: False if the template rewrites earlier messages, found by trying; contexts then fork where it does, and each
     fork costs a prefill of the whole conversation.
 
-    A policy that has spoken and is asked again, with nothing observed in between, goes on with its turn.
+    An assistant's message that nothing follows is left open: a policy that is asked then goes on with it, whoever wrote it.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, protocol: ActionProtocol) -> None:
@@ -39,14 +43,19 @@ class ChatRenderer:
         self.protocol = protocol
         self.template = ChatTemplate(tokenizer)
         self._encoded = lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text, add_special_tokens=False)))
+        controls = self.template.controls
+        own = {*protocol.stop, *(protocol.thinking or ())}  # tokens that the policy itself writes stay whole in its messages
+        self._foreign = cutter(controls)
+        self._own = cutter(token for token in controls if not own & {token, token.replace("<", "</", 1)})
         ends = self._encode(self.template.end_of_turn)
         self.end_of_turn: int | None = ends[0] if ends else None
+        self.ends = frozenset(i for i in (self.end_of_turn, tokenizer.eos_token_id) if i is not None)
         self.native_tools = bool(protocol.stop) and self.template.describes(PROBE, protocol.stop)
         self.append_only = self._appends_only()
 
     def open(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
         """Tokens of a fresh conversation, without the prompt for an answer; none for no messages."""
-        return self._encode(self._render(self._turns(messages, tools), tools))
+        return self._encode(self._written(self._turns(messages, tools), tools))
 
     def extend(
         self, history: Sequence[Message], tools: Sequence[ToolSpec], new: Sequence[Message], last_token: int | None
@@ -58,8 +67,9 @@ class ChatRenderer:
         """
         if not new:
             return []
-        standing = self._standing(history, tools, open_ended=last_token is not None)
-        added = after(self._render(self._turns((*history, *new), tools), tools), standing)
+        added = after(
+            self._written(self._turns((*history, *new), tools), tools), self._written(self._turns(history, tools), tools)
+        )
         if added is None:
             raise HistoryRewritten(f"the chat template rewrites earlier messages once a {new[0].role} message follows them")
         if last_token is not None and last_token == self.end_of_turn:
@@ -70,51 +80,91 @@ class ChatRenderer:
     def answer_prompt(self, history: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
         """Tokens that open the assistant's turn; none after an assistant message, which the policy goes on with."""
         turns = self._turns(history, tools)
-        if turns and turns[-1].role == "assistant":
-            return []
-        return self._encode(self._render(turns, tools, prompt=True).removeprefix(self._render(turns, tools)))
+        return [] if turns and turns[-1].role == "assistant" else self._encode(self._prompt(turns, tools))
+
+    def begun(self, history: Sequence[Message], tools: Sequence[ToolSpec]) -> str:
+        """What already stands of the assistant's turn when the policy is asked: the thinking that the template opens, and the messages
+        that it goes on with."""
+        turns = self._turns(history, tools)
+        said = turns[-1].text if turns and turns[-1].role == "assistant" else ""
+        prompt = self._prompt(turns[:-1] if said else turns, tools)
+        marks = self.protocol.thinking
+        opened = marks[0] if marks and prompt.rfind(marks[0]) > prompt.rfind(marks[1]) else ""
+        return (opened + said).replace(CUT, "")
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of sampled tokens, without the token that ends the turn; other special tokens are written out."""
-        ends = (self.end_of_turn, self.tokenizer.eos_token_id)
-        said = tokens[:-1] if len(tokens) and tokens[-1] in ends else tokens
-        return str(self.tokenizer.decode(list(said), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        said = tokens[:-1] if len(tokens) and tokens[-1] in self.ends else tokens
+        return self._text(said)
 
     def as_sampled(self, text: str) -> list[int]:
         """Tokens of `text` as a policy ought to sample them (demonstrations): with the end of the turn, unless a stop text of the
         protocol ends it."""
         ends = any(text.endswith(stop) for stop in self.protocol.stop)
-        return self._encode(text if ends else text + self.template.end_of_turn)
+        return self._encode(cut(well_formed(text), self._own) + ("" if ends else self.template.end_of_turn))
 
-    def _standing(self, history: Sequence[Message], tools: Sequence[ToolSpec], *, open_ended: bool) -> str:
-        """The text that the context of `history` holds; open-ended: up to the last word of its last answer."""
-        turns = self._turns(history, tools)
-        if not open_ended:
-            return self._render(turns, tools)
-        return self._render(turns[:-1], tools, prompt=True) + turns[-1].text
+    def shorten(self, messages: Sequence[Message], limit: int) -> tuple[Message, ...]:
+        """The messages with the middle of long texts left out, so that their texts take `limit` tokens at most."""
+        return shortened(messages, limit, self._plain, self._text)
+
+    def _written(self, turns: tuple[Turn, ...], tools: Sequence[ToolSpec]) -> str:
+        """The text that a context of these turns holds: an answer at the end is open."""
+        if turns and turns[-1].role == "assistant":
+            return self._render(turns[:-1], tools, prompt=True) + turns[-1].text
+        return self._render(turns, tools)
+
+    def _prompt(self, turns: tuple[Turn, ...], tools: Sequence[ToolSpec]) -> str:
+        """What the template writes to let the assistant answer."""
+        return self._render(turns, tools, prompt=True).removeprefix(self._render(turns, tools))
 
     def _render(self, turns: tuple[Turn, ...], tools: Sequence[ToolSpec], *, prompt: bool = False) -> str:
-        return self.template.render(turns, tools=tools_json(tools) if tools and self.native_tools else "", prompt=prompt)
+        described = cut(tools_json(tools), self._foreign) if tools and self.native_tools else ""
+        return self.template.render(turns, tools=described, prompt=prompt)
 
     def _turns(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> tuple[Turn, ...]:
-        turns = [self._turn(message) for message in messages]
+        """The messages as the template is given them: in roles that it knows, and with cuts in all control tokens."""
+        turns = [turn for role, group in groupby(messages, lambda m: m.role == "assistant") for turn in self._spoken(role, group)]
         described = "" if self.native_tools else self.protocol.describe(tools)
         if turns and described:
             given = turns.pop(0).text + "\n\n" if turns[0].role == "system" else ""
             turns.insert(0, Turn("system", given + described))
-        return self.template.fit(turns)
+        return tuple(self._cut(turn) for turn in self.template.fit(turns))
 
-    def _turn(self, message: Message) -> Turn:
-        """A message as a turn.  An assistant's text holds its calls: as it was sampled, else as the protocol writes them."""
-        if not all(isinstance(part, Text) for part in message.parts):
-            raise ValueError(
-                f"a {message.role} message holds an image, but this renderer writes text only: describe the image in words"
-            )
-        text = self.protocol.format(Action(message.text, message.calls)) if message.calls else message.text
-        return Turn(message.role, text, message.name if message.role == "tool" else None)
+    def _cut(self, turn: Turn) -> Turn:
+        found = self._own if turn.role == "assistant" else self._foreign
+        return Turn(turn.role, cut(turn.text, found), turn.name and cut(turn.name, self._foreign))
+
+    def _spoken(self, by_policy: bool, group: Iterable[Message]) -> list[Turn]:
+        """Messages as turns.  An assistant's text holds its calls: as they were sampled, maybe in several pieces, else as the protocol
+        writes them."""
+        messages = list(group)
+        for message in messages:
+            if not all(isinstance(part, Text) for part in message.parts):
+                raise ValueError(
+                    f"a {message.role} message holds an image, but this renderer writes text only: describe the image in words"
+                )
+        if not by_policy:
+            return [Turn(m.role, m.text, m.name if m.role == "tool" else None) for m in messages]
+        whole = Action("".join(m.text for m in messages), tuple(call for m in messages for call in m.calls))
+        if len(messages) > 1 and whole.calls and self.protocol.parse(whole.text).calls == whole.calls:
+            return [Turn("assistant", whole.text)]
+        return [Turn("assistant", self.protocol.format(Action(m.text, m.calls)) if m.calls else m.text) for m in messages]
 
     def _encode(self, text: str) -> list[int]:
-        return list(self._encoded(text))
+        first, *others = text.split(CUT)
+        return [*self._encoded(first), *(i for piece in others for i in self._encoded_after(piece))]
+
+    def _encoded_after(self, piece: str) -> tuple[int, ...]:
+        """Tokens of a text that stands behind another: SentencePiece would put a space before it."""
+        anchor, ids = self._encoded("a"), self._encoded("a" + piece)
+        return ids[len(anchor) :] if ids[: len(anchor)] == anchor else self._encoded(piece)
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _plain(self, text: str) -> list[int]:
+        """Tokens of what a message says."""
+        return self._encode(cut(text, self._foreign))
 
     def _appends_only(self) -> bool:
         """Try whether an answer, plain or with thinking, stays as it is when the world replies."""

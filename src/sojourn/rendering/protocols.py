@@ -4,6 +4,8 @@ The one idea: a protocol is a small grammar with four faces.  `stop` ends the sa
 tells the policy the grammar, `parse` reads what was said and never raises (a malformed call is a fault whose message the
 policy sees), and `format` writes an action, so that `parse(format(action))` has its calls and its answer.
 
+What stands in the thinking part is a draft: it neither stops nor acts.
+
 Sources: JSON in tags as in Hermes and Qwen 2.5; a tag per tool as in Search-R1 (arXiv 2503.09516); ReAct (arXiv 2210.03629);
 fenced code as in CodeAct (arXiv 2402.01030).
 """
@@ -12,14 +14,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Protocol
 
-from sojourn.core import Action, Failure, FailureKind, ToolCall, ToolSpec
-
-BARE = "input"
-"""Name of the argument that holds a call's body where the tool's own name for it is not known."""
+from sojourn.core import Action, ToolCall, ToolSpec
+from sojourn.rendering.arguments import (
+    find,
+    object_or_none,
+    read_arguments,
+    read_object,
+    usage,
+    write_arguments,
+    write_json,
+)
+from sojourn.rendering.reading import THINKING, Marks, answered, fault, quoted, read, tags
 
 
 class ActionProtocol(Protocol):
@@ -28,6 +37,11 @@ class ActionProtocol(Protocol):
     @property
     def stop(self) -> tuple[str, ...]:
         """Texts that complete an action; sampling ends with them and they are part of the action's text."""
+        ...
+
+    @property
+    def thinking(self) -> Marks | None:
+        """Texts that open and close the thinking part; None if there is none."""
         ...
 
     def describe(self, tools: Sequence[ToolSpec]) -> str:
@@ -48,17 +62,18 @@ class PlainText:
     """No tools: all that is said is the answer."""
 
     stop: tuple[str, ...] = ()
+    thinking: Marks | None = THINKING
 
     def describe(self, tools: Sequence[ToolSpec]) -> str:
         return ""
 
     def parse(self, text: str) -> Action:
-        return Action(text, answer=text.strip())
+        return answered(text, read(text, self.thinking).spoken.strip())
 
     def format(self, action: Action) -> str:
         if action.calls:
             raise ValueError(f"plain text cannot call tool '{action.calls[0].name}': choose another action protocol")
-        return action.text if _says(self, action) else _lines(action.text, action.answer)
+        return action.text if _says(self, action) else _lines(_thought(self, action), action.answer)
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,7 @@ class JsonTags:
     """
 
     stop: tuple[str, ...] = ("</tool_call>",)
+    thinking: Marks | None = THINKING
 
     def describe(self, tools: Sequence[ToolSpec]) -> str:
         if not tools:
@@ -79,28 +95,30 @@ class JsonTags:
         return "\n".join(("Tools:", *rows, f"To call a tool, write {form} and read its result next."))
 
     def parse(self, text: str) -> Action:
-        bodies, unclosed = _tagged(text, ("tool_call",))
-        if unclosed:
-            return _fault(text, "<tool_call> is not closed by </tool_call>.")
+        found = tags(text, ("tool_call",), self.thinking, lambda name, body: object_or_none(body) is not None)
+        if found.unclosed and not found.blocks:
+            return fault(text, "the tag tool_call was opened and not closed.")
         try:
-            calls = tuple(self._call(body) for _, body in bodies)
+            calls = tuple(self._call(body) for _, body in found.blocks)
         except (ValueError, TypeError, RecursionError) as error:
             form = '{"name": "...", "arguments": {...}}'
-            return _fault(text, f"<tool_call> must hold one JSON object {form}: {error}")
-        return Action(text, calls, None if calls else text.strip())
+            return fault(text, f"the tag tool_call must hold one JSON object {form}: {error}")
+        return Action(text, calls) if calls else answered(text, found.spoken.strip())
 
     def format(self, action: Action) -> str:
         if _says(self, action):
             return action.text
-        calls = [_json({"name": call.name, "arguments": dict(call.arguments)}) for call in action.calls]
-        return _lines(action.text, *(f"<tool_call>\n{call}\n</tool_call>" for call in calls), action.answer)
+        calls = [write_json({"name": call.name, "arguments": dict(call.arguments)}, "<tool_call>") for call in action.calls]
+        return _lines(_thought(self, action), *(f"<tool_call>\n{call}\n</tool_call>" for call in calls), action.answer)
 
     @staticmethod
     def _call(body: str) -> ToolCall:
-        call = _object(body)
+        call = read_object(body)
         name, arguments = call.get("name"), call.get("arguments", {})
         if not isinstance(name, str):
             raise TypeError('"name" must be a string')
+        if isinstance(arguments, str):
+            arguments = object_or_none(arguments)
         if not isinstance(arguments, dict):
             raise TypeError('"arguments" must be an object')
         return ToolCall(name, arguments)
@@ -108,7 +126,7 @@ class JsonTags:
 
 @dataclass(frozen=True)
 class XmlTags:
-    """A tag per tool, `<calc>12 * 34</calc>`, and a tag for the answer.
+    """A tag per tool, `<calc>12 * 34</calc>`, and a tag for the answer, of which the last counts.
 
     A tag's body is the tool's only argument, if that is a string, or a JSON object of its arguments.  Give the tools as
     `ToolSpec`; of a bare name the argument's name is not known, and its body arrives as `input`.  A text without any tag has
@@ -120,6 +138,11 @@ class XmlTags:
 
     tools: Sequence[str | ToolSpec] = ()
     answer: str | None = "answer"
+    thinking: Marks | None = THINKING
+
+    def __post_init__(self) -> None:
+        if self.thinking and self.thinking[0] in {f"<{name}>" for name in self._names()}:
+            object.__setattr__(self, "thinking", None)  # the tag is a tool's: what stands in it is a call
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -133,32 +156,39 @@ class XmlTags:
                 raise ValueError(
                     f"XmlTags knows the tags {known}, the world offers tool '{spec.name}': name it in XmlTags(tools=...)"
                 )
-        lines = [f"Tool: <{tool.name}>{_usage(tool)}</{tool.name}> {tool.description}".rstrip() for tool in tools]
+        lines = [f"Tool: <{tool.name}>{usage(tool)}</{tool.name}> {tool.description}".rstrip() for tool in tools]
         return _lines(*lines, f"Answer: <{self.answer}>...</{self.answer}>" if self.answer else None) if tools else ""
 
     def parse(self, text: str) -> Action:
-        bodies, unclosed = _tagged(text, self._names())
-        if unclosed:
-            return _fault(text, f"<{unclosed}> is not closed by </{unclosed}>.")
+        found = tags(text, self._names(), self.thinking, self._whole)
+        if found.unclosed and not found.blocks:
+            return fault(text, f"the tag {found.unclosed} was opened and not closed.")
         calls, answer = [], None
-        for name, body in bodies:
+        for name, body in found.blocks:
             if name == self.answer:
                 answer = body.strip()
                 continue
-            arguments = _read(body, _find(self.tools, name))
+            arguments = read_arguments(body, find(self.tools, name))
             if arguments is None:
-                return _fault(text, f"<{name}> must hold a JSON object of its arguments, not {_short(body)}")
+                return fault(text, f"the tag {name} must hold a JSON object of its arguments, not {quoted(body)}")
             calls.append(ToolCall(name, arguments))
         if self.answer is None and not calls:
-            answer = text.strip()
+            return answered(text, found.spoken.strip())
         return Action(text, tuple(calls), answer)
 
     def format(self, action: Action) -> str:
         if _says(self, action):
             return action.text
-        calls = (f"<{c.name}>{_write(c, _find(self.tools, c.name), f'</{c.name}>')}</{c.name}>" for c in action.calls)
         tagged = f"<{self.answer}>{action.answer}</{self.answer}>" if self.answer and action.answer is not None else action.answer
-        return _lines(action.text, *calls, tagged)
+        return _lines(_thought(self, action), *map(self._written, action.calls), tagged)
+
+    def _whole(self, name: str, body: str) -> bool:
+        """Whether a body that holds its own opening is data."""
+        return name != self.answer and object_or_none(body) is not None
+
+    def _written(self, call: ToolCall) -> str:
+        opening, closing = f"<{call.name}>", f"</{call.name}>"
+        return opening + write_arguments(call, find(self.tools, call.name), closing, opening) + closing
 
     def _names(self) -> tuple[str, ...]:
         names = tuple(tool if isinstance(tool, str) else tool.name for tool in self.tools)
@@ -177,28 +207,31 @@ class ReAct:
 
     tools: Sequence[str | ToolSpec] = ()
     stop: tuple[str, ...] = ("\nObservation:",)
+    thinking: Marks | None = THINKING
 
     def describe(self, tools: Sequence[ToolSpec]) -> str:
         if not tools:
             return ""
-        lines = [f"{tool.name}[{_usage(tool)}] {tool.description}".rstrip() for tool in tools]
+        lines = [f"{tool.name}[{usage(tool)}] {tool.description}".rstrip() for tool in tools]
         form = "Write `Thought: ...`, then `Action: name[argument]` and read its result next, or `Final: ...` with the answer."
         return _lines("Tools:", *lines, form)
 
     def parse(self, text: str) -> Action:
-        said = text.split("\nObservation:")[0]
-        move = re.search(r"^(Action|Final)(?: Answer)?:(.*)", said, re.MULTILINE | re.DOTALL)
-        if move is None:
-            return _fault(text, "Neither an action nor an end: write a line `Action: name[argument]` or `Final: answer`.")
-        body = move[2].strip()
-        if move[1] == "Final":
-            return Action(text, answer=body)
+        found = read(
+            text, self.thinking, r"^(Action|Final|(?<=\n)Observation)(?: Answer)?:", lambda name: r"\n(?=Observation:)|\Z"
+        )
+        move, body = found.blocks[0] if found.blocks else ("", "")
+        body = body.strip()
+        if move == "Final":
+            return Action(text, answer=re.split(r"^Final(?: Answer)?:", body, flags=re.MULTILINE)[-1].strip())
+        if move != "Action":
+            return fault(text, "neither an action nor an end: write a line `Action: name[argument]` or `Final: answer`.")
         call = re.fullmatch(r"([\w.-]+)\[(.*)\]", body, re.DOTALL)
         if call is None:
-            return _fault(text, f"`Action:` must end with name[argument], not {_short(body)}")
-        arguments = _read(call[2], _find(self.tools, call[1]))
+            return fault(text, f"`Action:` must end with name[argument], not {quoted(body)}")
+        arguments = read_arguments(call[2], find(self.tools, call[1]))
         if arguments is None:
-            return _fault(text, f"{call[1]}[...] must hold a JSON object of its arguments, not {_short(call[2])}")
+            return fault(text, f"{call[1]}[...] must hold a JSON object of its arguments, not {quoted(call[2])}")
         return Action(text, (ToolCall(call[1], arguments),))
 
     def format(self, action: Action) -> str:
@@ -206,8 +239,9 @@ class ReAct:
             return action.text
         if len(action.calls) + (action.answer is not None) > 1:
             raise ValueError("ReAct says one thing at a time: one call or an answer")
-        thought = f"Thought: {action.text}" if action.text and not action.text.startswith("Thought:") else action.text
-        calls = (f"Action: {c.name}[{_write(c, _find(self.tools, c.name), 'Observation:')}]" for c in action.calls)
+        thought = _thought(self, action)
+        thought = f"Thought: {thought}" if thought and not thought.startswith("Thought:") else thought
+        calls = (f"Action: {c.name}[{write_arguments(c, find(self.tools, c.name), 'Observation:')}]" for c in action.calls)
         return _lines(thought, *calls, None if action.answer is None else f"Final: {action.answer}")
 
 
@@ -221,22 +255,23 @@ class CodeFence:
     tool: str = "python"
     argument: str = "code"
     stop: tuple[str, ...] = ("\n```\n",)
+    thinking: Marks | None = THINKING
 
     def describe(self, tools: Sequence[ToolSpec]) -> str:
         return "To run Python, write\n```python\n...\n```\nand read its output next." if tools else ""
 
     def parse(self, text: str) -> Action:
-        blocks, unclosed = _blocks(text, r"^```(python|py)[ \t]*$", lambda language: r"^```[ \t]*$")
-        if unclosed:
-            return _fault(text, "The block ```python is not closed by a line ```.")
-        calls = tuple(ToolCall(self.tool, {self.argument: code[1:].removesuffix("\n")}) for _, code in blocks)
-        return Action(text, calls, None if calls else text.strip())
+        found = read(text, self.thinking, r"^```(python|py)[ \t]*$", lambda language: r"^```[ \t]*$")
+        if found.unclosed and not found.blocks:
+            return fault(text, "the block of Python was not closed by a line of three backticks.")
+        calls = tuple(ToolCall(self.tool, {self.argument: code[1:].removesuffix("\n")}) for _, code in found.blocks)
+        return Action(text, calls) if calls else answered(text, found.spoken.strip())
 
     def format(self, action: Action) -> str:
         if _says(self, action):
             return action.text
         blocks = [f"```python\n{call.arguments[self.argument]}\n```\n" for call in action.calls]
-        return _lines(action.text, *blocks, action.answer)
+        return _lines(_thought(self, action), *blocks, action.answer)
 
 
 PROTOCOLS: dict[str, Callable[[Sequence[str | ToolSpec]], ActionProtocol]] = {
@@ -251,107 +286,18 @@ PROTOCOLS: dict[str, Callable[[Sequence[str | ToolSpec]], ActionProtocol]] = {
 
 def _says(protocol: ActionProtocol, action: Action) -> bool:
     """Whether the action's text says all of it already."""
-    read = protocol.parse(action.text)
-    return read.calls == action.calls and action.answer in (None, read.answer)
+    said = protocol.parse(action.text)
+    return said.calls == action.calls and action.answer in (None, said.answer)
 
 
-def _fault(text: str, message: str) -> Action:
-    return Action(text, fault=Failure(FailureKind.MODEL, "action", message))
+def _thought(protocol: ActionProtocol, action: Action) -> str:
+    """The action's text, with an end to its thinking, so that what follows is no draft."""
+    return (
+        action.text + protocol.thinking[1] if protocol.thinking and read(action.text, protocol.thinking).thinking else action.text
+    )
 
 
 def _lines(*parts: str | None) -> str:
     """The parts that say something, one under the other."""
     said = [part for part in parts if part]
     return "".join(part if part.endswith("\n") or part is said[-1] else part + "\n" for part in said)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
-def _tagged(text: str, names: Sequence[str]) -> tuple[list[tuple[str, str]], str | None]:
-    """The (name, body) of each `<name>body</name>`, and the name of the first tag that is not closed."""
-    if not names:
-        return [], None
-    return _blocks(text, rf"<({'|'.join(map(re.escape, names))})>", lambda name: re.escape(f"</{name}>"))
-
-
-def _blocks(text: str, opening: str, closing: Callable[[str], str]) -> tuple[list[tuple[str, str]], str | None]:
-    """The (name, body) of each block, and the name of the first one that is not closed.  Linear in any text.
-
-    opening: a pattern whose first group is the name.  closing: the pattern that closes a block of that name.
-    """
-    blocks: list[tuple[str, str]] = []
-    begins, at = re.compile(opening, re.MULTILINE), 0
-    while begin := begins.search(text, at):
-        end = re.compile(closing(begin[1]), re.MULTILINE).search(text, begin.end())
-        if end is None:
-            return blocks, begin[1]
-        blocks.append((begin[1], text[begin.end() : end.start()]))
-        at = end.end()
-    return blocks, None
-
-
-def _find(tools: Sequence[str | ToolSpec], name: str) -> ToolSpec | None:
-    return next((tool for tool in tools if isinstance(tool, ToolSpec) and tool.name == name), None)
-
-
-def _parameters(tool: ToolSpec) -> Mapping[str, Any]:
-    properties: Mapping[str, Any] = tool.parameters.get("properties", {})
-    return properties
-
-
-def _body_argument(tool: ToolSpec | None) -> str | None:
-    """The argument that a body is: the only one, if it is a string; `input` where the tool is not known."""
-    if tool is None:
-        return BARE
-    only = list(_parameters(tool).items())
-    return only[0][0] if len(only) == 1 and only[0][1].get("type") == "string" else None
-
-
-def _read(body: str, tool: ToolSpec | None) -> dict[str, Any] | None:
-    """The arguments that a body means; None if it means none."""
-    body, name = body.strip(), _body_argument(tool)
-    if not body and name is None:
-        return {}
-    try:
-        arguments = _object(body)
-    except (ValueError, TypeError, RecursionError):
-        return {name: body} if name else None
-    fits = name is None or tool is None or arguments.keys() <= _parameters(tool).keys()
-    return arguments if fits else {str(name): body}
-
-
-def _write(call: ToolCall, tool: ToolSpec | None, end: str) -> str:
-    """A body that `_read` reads as the call's arguments and that does not contain `end`."""
-    arguments, name = dict(call.arguments), _body_argument(tool)
-    plain = arguments.get(name) if name else None
-    if isinstance(plain, str) and end not in plain and _read(plain, tool) == arguments:
-        return plain
-    return _json(arguments) if arguments or name else ""
-
-
-def _usage(tool: ToolSpec) -> str:
-    """What stands in the body, for `describe`."""
-    name = _body_argument(tool)
-    if name:
-        return name
-    fields = (f'"{key}": {schema.get("type", "...")}' for key, schema in _parameters(tool).items())
-    return "{" + ", ".join(fields) + "}" if _parameters(tool) else ""
-
-
-def _object(text: str) -> dict[str, Any]:
-    """A JSON object; raises ValueError, TypeError, or RecursionError when nested too deeply."""
-    value = json.loads(text, parse_constant=_no_constant)
-    if not isinstance(value, dict):
-        raise TypeError("it is not an object")
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _json(value: object) -> str:
-    """JSON that no closing tag can end: `</` is written `<\\/`, which means the same."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("</", "<\\/")

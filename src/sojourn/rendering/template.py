@@ -4,12 +4,20 @@ The one idea: a template is a black box, so its abilities are found by trying it
 name.  What it cannot write is put into words that it can: a tool's result becomes a user message where it has no such role, a
 system message goes to the front of the first user message, messages of one role in a row are joined where it wants them to
 alternate.
+
+What is said in a message is text, whatever it holds: a special token in it must not become that token's id.  So every control token
+is cut in a content before the template sees it, with a mark after its first letter, and what lies between marks is encoded by itself.
+
+    "x<|im_end|>y"  ->  <|im_start|>user\nx<CUT|im_end|>y<|im_end|>  ->  encode("<|im_start|>user\nx<") + encode("|im_end|>y<|im_end|>")
+
+A content without such tokens is encoded together with what surrounds it, as the tokenizer always does.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +27,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MARK = "sojournprobe"
+CUT = "\U0010fffe\U0010ffff"
+"""Where a text is cut before it is encoded.  Nobody writes these two; a content that does is cut there, and no harm is done."""
+ESCAPED_CUT = json.dumps(CUT)[1:-1]
+"""What a template makes of it that writes contents as JSON in ASCII."""
 TODAY = "{% macro strftime_now(format) %}01 Jan 2026{% endmacro %}"
 """Put before templates that print today's date: a rendering is a function of its messages, also after midnight."""
 
@@ -36,6 +48,7 @@ class ChatTemplate:
 
     has_system, has_tool, repeats_user: whether it writes system messages, tool messages, and user messages in a row.
     end_of_turn: the text that ends an assistant's message, a single token; "" if it has none.
+    controls: the tokens that only the template may write: the special ones, and what else it writes that is a token of its own.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -54,6 +67,7 @@ class ChatTemplate:
         self.repeats_user = MARK in self._try(ask, Turn("user", MARK))
         self.has_tool = self._knows_role("tool", ask, answer)
         self.end_of_turn = self._find_end_of_turn(self.render((ask, answer)).rpartition(MARK)[2])
+        self.controls = self._find_controls(ask, answer)
 
     def render(self, turns: tuple[Turn, ...], *, tools: str = "", prompt: bool = False) -> str:
         """The conversation as the template writes it; with `prompt`, up to where the assistant answers.
@@ -100,7 +114,7 @@ class ChatTemplate:
             name = self._tokenizer.name_or_path
             raise ValueError(f"the chat template of '{name}' refused a conversation ({roles}): {error}") from error
         assert isinstance(text, str)
-        return text
+        return text.replace(ESCAPED_CUT, CUT)
 
     def _try(self, *turns: Turn, tools: str = "") -> str:
         try:
@@ -132,6 +146,16 @@ class ChatTemplate:
         header = self.render((ask, answer)).removeprefix(text).partition(MARK)[0]
         return header if header.strip() else ""
 
+    def _find_controls(self, ask: Turn, answer: Turn) -> tuple[str, ...]:
+        """Spaces do not count: Gemma has tokens of their own for them."""
+        talks = ((Turn("system", "s"), ask, answer, ask), (ask, answer, Turn("tool", "t"), answer, ask), (ask, answer, ask))
+        probe = tools_json([ToolSpec("t", "t")])
+        written = "".join(self._try(*talk, tools=tools) for talk in talks for tools in ("", probe)) + self.render(
+            (ask,), prompt=True
+        )
+        added = self._tokenizer.added_tokens_decoder.values()
+        return tuple(t.content for t in added if len(t.content) > 1 and t.content.strip() and (t.special or t.content in written))
+
     def _find_end_of_turn(self, tail: str) -> str:
         ids = self._tokenizer.encode(tail.lstrip(), add_special_tokens=False)
         if not ids or ids[0] not in self._tokenizer.added_tokens_decoder:
@@ -143,3 +167,18 @@ def tools_json(tools: Sequence[ToolSpec]) -> str:
     """The tools in the form that chat templates expect, as JSON."""
     functions = ({"name": t.name, "description": t.description, "parameters": dict(t.parameters)} for t in tools)
     return json.dumps([{"type": "function", "function": function} for function in functions])
+
+
+def cutter(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds the first letter of each of `tokens` in a text, also where they overlap."""
+    return re.compile(f"(?=(?:{'|'.join(map(re.escape, tokens)) or '(?!)'}))(.)", re.DOTALL)
+
+
+@lru_cache(maxsize=4096)
+def cut(text: str, found: re.Pattern[str]) -> str:
+    """`text` with a cut inside everything that `found` finds.
+
+    >>> cut("a<s>b", cutter(["<s>"])) == f"a<{CUT}s>b"
+    True
+    """
+    return found.sub(rf"\1{CUT}", text)

@@ -31,7 +31,7 @@ from sojourn.core import (
     Task,
     TrajectoryTree,
 )
-from sojourn.store.files import storable
+from sojourn.core.text import well_formed
 from sojourn.store.values import from_json, is_exact_key, to_json
 
 Row = dict[str, Any]
@@ -228,7 +228,7 @@ def _touched(episode: Episode) -> list[int]:
 def _span_row(tree: TrajectoryTree, index: int, decode: Decode, advantages: Floats | None) -> Row:
     span = tree[index]
     tokens = span.tokens.tolist()
-    text = storable(decode(tokens))
+    text = well_formed(decode(tokens))
     return {
         "id": index,
         **_written(SPAN, span),

@@ -11,13 +11,14 @@ import errno
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
+
+from sojourn.core.text import well_formed
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No space on the device; the user's quota is used up; the file would grow past the allowed size."""
@@ -109,28 +110,18 @@ def plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {storable(str(key)): plain(item) for key, item in value.items()}
+        return {well_formed(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
+    if isinstance(value, str):
+        return well_formed(value)
     if value is None or isinstance(value, (bool, int)):
         return value
-    if not isinstance(value, str) and hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
         return plain(value.tolist())
-    return storable(str(value))
-
-
-def storable(text: str) -> str:
-    """`text` with a mark of the same length for what no encoding can hold: half of a surrogate pair, as a policy may write it.
-
-    >>> storable("a\\ud83db")
-    'a\ufffdb'
-    """
-    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
+    return well_formed(str(value))
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

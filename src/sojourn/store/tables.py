@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sojourn.core.text import well_formed_values
 from sojourn.store.episodes import SCHEMA, Row
-from sojourn.store.files import storable, write_atomic
+from sojourn.store.files import write_atomic
 
 LINES = "read_json_auto({}, format='newline_delimited', union_by_name=true, ignore_errors=true)"
 """A last line that a kill tore is left out."""
@@ -29,7 +29,7 @@ def write_episodes(path: Path, rows: Sequence[Row]) -> None:
     try:
         table = pa.Table.from_pylist(pairs, schema=SCHEMA)
     except UnicodeEncodeError:  # walking through every token's number takes time, so only for those who need it
-        table = pa.Table.from_pylist(_storable(pairs), schema=SCHEMA)
+        table = pa.Table.from_pylist(well_formed_values(pairs), schema=SCHEMA)
     write_atomic(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
@@ -63,14 +63,3 @@ def _pairs(row: Row) -> Row:
     """Maps as lists of pairs, as Arrow wants them."""
     spans = [{**span, "reward": list(span["reward"].items())} for span in row["spans"]]
     return {**row, "rewards": list(row["rewards"].items()), "final": list(row["final"].items()), "spans": spans}
-
-
-def _storable(value: Any) -> Any:
-    """All texts in it without what no file can hold."""
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, dict):
-        return {key: _storable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    return tuple(map(_storable, value)) if isinstance(value, tuple) else value

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sojourn.core import Failure, FailureKind, Image, Message, Standing, StopReason, Text, ToolCall, ToolResult, ToolSpec
-from sojourn.store.files import storable
+from sojourn.core.text import well_formed
 
 KNOWN: dict[str, type[Any]] = {
     f"${known.__name__}": known
@@ -84,7 +84,7 @@ def _encoded(value: Any, depth: int) -> Any:
         case None | bool():
             return value
         case str():
-            return storable(value)
+            return well_formed(value)
         case int():
             return int(value)
         case float():
@@ -100,7 +100,7 @@ def _encoded(value: Any, depth: int) -> Any:
             return {"$frozenset" if isinstance(value, frozenset) else "$set": items}
         case Mapping():
             if all(isinstance(key, str) and not key.startswith("$") for key in value):
-                return {storable(key): inner(item) for key, item in value.items()}
+                return {well_formed(key): inner(item) for key, item in value.items()}
             return {"$map": [[inner(key), inner(item)] for key, item in value.items()]}
         case np.ndarray() if value.dtype.kind in PLAIN_ARRAYS:
             return {"$array": [value.dtype.str, list(value.shape), b64encode(value.tobytes()).decode()]}
@@ -108,7 +108,7 @@ def _encoded(value: Any, depth: int) -> Any:
         return inner(value.tolist())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: inner(getattr(value, f.name)) for f in _fields(value)}
-    return storable(str(value))
+    return well_formed(str(value))
 
 
 def _fields(value: Any) -> tuple[dataclasses.Field[Any], ...]:
