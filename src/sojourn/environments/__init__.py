@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sojourn.environments.check import check_environment
 from sojourn.environments.function import FunctionEnvironment, from_function
@@ -16,6 +17,7 @@ from sojourn.environments.gymnasium import from_gymnasium
 from sojourn.environments.math import ToolArithmetic
 from sojourn.environments.plain_class import ClassEnvironment, from_class
 from sojourn.environments.reasoning_gym import from_reasoning_gym
+from sojourn.environments.small import SMALL_WORLDS, SmallWorld
 from sojourn.environments.tools import ToolEnvironment, answer_text
 from sojourn.environments.world import TaskList, World
 
@@ -26,6 +28,10 @@ class Listing:
 
     description: str
     make: Callable[[str], World]
+
+
+def _small(description: str, made: type[SmallWorld[Any]]) -> Listing:
+    return Listing(description, lambda _: World(made, made.tasks()))
 
 
 ENVIRONMENTS: dict[str, Listing] = {
@@ -41,6 +47,7 @@ ENVIRONMENTS: dict[str, Listing] = {
         "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
         from_reasoning_gym,
     ),
+    **{f"small/{name}": _small(*entry) for name, entry in SMALL_WORLDS.items()},
 }
 """All worlds that come with Sojourn, by name."""
 
