@@ -17,8 +17,8 @@ def say(text: str) -> Action:
     return Action(text, answer=text)
 
 
-def call(name: str, **arguments: object) -> Action:
-    return Action("", (ToolCall(name, arguments),))
+def call(tool: str, /, **arguments: object) -> Action:
+    return Action("", (ToolCall(tool, arguments),))
 
 
 def play(environment: Environment, task: Task, rule: Rule, *, seed: int = 0, most: int = 200) -> list[Transition]:

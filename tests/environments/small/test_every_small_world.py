@@ -24,6 +24,11 @@ CONTENT: dict[str, Callable[[Any], object]] = {
     "functions": functions.content,
     "propose": lambda data: data["known"],
     "countdown": countdown.content,
+    "sessions": lambda data: data["events"],
+    "stateful_api": lambda data: (data["database"], data["request"]),
+    "itinerary": lambda data: (data["hotels"], data["trains"], data["constraints"]),
+    "preferences": lambda data: (data["traits"], sorted(data["wishes"].items())),
+    "negotiation": lambda data: sorted(data.items()),
 }
 """What makes two tasks of a world the same problem."""
 
@@ -85,6 +90,42 @@ def guess_steps(rng: Random) -> Rule:
     return rule
 
 
+def guess_operation(rng: Random) -> Rule:
+    """Write down what was said, write over an entry, remove one, or do nothing."""
+
+    def rule(_: Any, observation: Observation) -> Action:
+        said = observation.messages[-1].text
+        event, number = said.partition("Event: ")[2].rstrip("."), rng.randint(1, 3)
+        operations = (call("add", text=event), call("update", id=number, text=event), call("delete", id=number), say("nothing"))
+        return rng.choice(operations)
+
+    return rule
+
+
+def guess_call(rng: Random) -> Rule:
+    """A tool with arguments of which the request or the last result speaks; or the end."""
+
+    def rule(environment: Any, observation: Observation) -> Action:
+        words = (
+            (environment.task.data["request"] + " " + observation.messages[-1].text).replace(".", " ").replace(",", " ").split()
+        )
+        spec = rng.choice(environment.tools)
+        arguments = {name: rng.choice(words) for name in spec.parameters["properties"]}
+        return rng.choice((call(spec.name, **arguments), say("done")))
+
+    return rule
+
+
+def guess_plan(rng: Random) -> Rule:
+    """So many different cities as nights."""
+
+    def rule(environment: Any, _: Observation) -> Action:
+        data = environment.task.data
+        return say(", ".join(rng.sample(list(data["hotels"]), data["nights"])))
+
+    return rule
+
+
 FLOOR: dict[str, tuple[Callable[[Random], Rule], float]] = {
     "blocks": (random_legal, 0.12),
     "crafting": (random_legal, 0.05),
@@ -93,6 +134,11 @@ FLOOR: dict[str, tuple[Callable[[Random], Rule], float]] = {
     "functions": (guess_functions, 0.12),
     "propose": (guess_steps, 0.3),
     "countdown": (guess_formula, 0.08),
+    "sessions": (guess_operation, 0.05),
+    "stateful_api": (guess_call, 0.05),
+    "itinerary": (guess_plan, 0.1),
+    "preferences": (random_legal, 0.1),
+    "negotiation": (random_legal, 0.15),
 }
 """A policy that knows the form of an answer and nothing else, and the success under which it stays, over all levels."""
 
