@@ -311,3 +311,26 @@ def test_a_tool_is_what_an_environment_asks_for() -> None:
     assert isinstance(tools[0], FunctionTool)
     closing: Coroutine[Any, Any, None] = power.close()
     asyncio.run(closing)
+
+
+class Shelf:
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def find(self, book: str) -> str:
+        """Look for a book."""
+        return f"{book} on {self.label}"
+
+
+class Cellar:
+    def find(self, wine: int) -> int:
+        """Look for a wine."""
+        return wine
+
+
+def test_methods_of_two_objects_share_their_definition_and_nothing_else() -> None:
+    left, right = (tool(Shelf(label).find) for label in ("left", "right"))
+    assert left.spec is right.spec and left.spec.description == "Look for a book."
+    assert [call(each, book="Emma").text for each in (left, right)] == ["Emma on left", "Emma on right"]
+    assert list(tool(Cellar().find).spec.parameters["properties"]) == ["wine"]
+    assert tool(Shelf("left").find, name="seek").spec.name == "seek"

@@ -14,6 +14,8 @@ import inspect
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MethodType
 from typing import Annotated, Any, Literal, NotRequired, Protocol, Unpack, get_type_hints, overload, runtime_checkable
 
 from docstring_parser import parse
@@ -86,8 +88,7 @@ class FunctionTool:
         self.quick = quick
         self.output_chars = output_chars
         name = name or function.__name__
-        self._arguments, schema = _checker(function, name)
-        self.spec = ToolSpec(name, _description(function), schema)
+        self._arguments, self.spec = _definition(function, name)
 
     async def call(self, arguments: Mapping[str, Any]) -> ToolResult:
         """Check the arguments, run the function, tell what came of it."""
@@ -200,6 +201,21 @@ class _Schema(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+
+def _definition(function: Function, name: str) -> tuple[TypeAdapter[dict[str, Any]], ToolSpec]:
+    """What a tool is, without the object that it belongs to.  A method's is kept: worlds make their tools anew for each episode."""
+    if inspect.ismethod(function):
+        return _definition_of_method(function.__func__, name)
+    checker, schema = _checker(function, name)
+    return checker, ToolSpec(name, _description(function), schema)
+
+
+@lru_cache(maxsize=1024)
+def _definition_of_method(function: Function, name: str) -> tuple[TypeAdapter[dict[str, Any]], ToolSpec]:
+    bound = MethodType(function, object())  # so that `self` is no argument
+    checker, schema = _checker(bound, name)
+    return checker, ToolSpec(name, _description(bound), schema)
 
 
 def _checker(function: Function, name: str) -> tuple[TypeAdapter[dict[str, Any]], dict[str, Any]]:
