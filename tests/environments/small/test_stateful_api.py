@@ -45,6 +45,15 @@ def test_nothing_less_nothing_more_and_nothing_else_is(calls: list[object]) -> N
     assert transitions[-1].reward == {"state": 0.0} and not solved(transitions) and transitions[-1].info["wrong_rows"] > 0
 
 
+def test_what_stands_when_the_turns_are_over_is_judged() -> None:
+    done, idle = call("cancel", order=14), call("user", name="Ana")
+    *before, last = play_out(StatefulApi(), CANCEL, done, *[idle] * 8)
+    assert all(t.reward == 0 and not t.truncated for t in before)
+    assert last.truncated and last.reward == {"state": 1.0} and last.info["success"]
+    *_, last = play_out(StatefulApi(), CANCEL, *[idle] * 9)
+    assert last.truncated and last.reward == {"state": 0.0} and not last.info["success"]
+
+
 def test_a_change_that_is_undone_leaves_no_trace() -> None:
     there, back = call("move", name="Ben", city="Rome"), call("move", name="Ben", city="Oslo")
     assert solved(play_out(StatefulApi(), CANCEL, there, call("cancel", order=14), back, say("done")))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Generic, TypeVar
 
-from sojourn.core import Action, Failure, FailureKind, Message, Observation, Split, Task, TaskSource, Transition, assistant
+from sojourn.core import Action, Failure, FailureKind, Message, Observation, Split, Task, TaskSource, Transition, assistant, named
 from sojourn.environments.tools import ToolEnvironment
 from sojourn.rendering.protocols import ActionProtocol
 from sojourn.tools import Tool
@@ -26,7 +26,7 @@ CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
 class SmallWorld(ToolEnvironment, Generic[S]):
     """A world with one value as its state.  A subclass writes `start`, `prompt`, `answer`, `oracle` and its task source `tasks`.
 
-    `task.data["limit"]` is the number of actions after which the world truncates the episode.
+    `task.data["limit"]` is the number of actions after which the world truncates the episode; `truncate` says what then stands.
 
     example: shows one solved task of the easiest level first, written in this protocol; None shows none.
     """
@@ -63,8 +63,11 @@ class SmallWorld(ToolEnvironment, Generic[S]):
     async def step(self, action: Action) -> Transition:
         self.turns += 1
         transition = await super().step(action)
-        over = self.turns >= self.task.data["limit"] and not transition.terminated
-        return replace(transition, truncated=over, info={"success": False, **transition.info})
+        if self.turns >= self.task.data["limit"] and not transition.terminated:
+            stands = await self.truncate()
+            reward = {**(named(transition.reward) if transition.reward else {}), **named(stands.reward)}
+            transition = replace(transition, reward=reward, truncated=True, info={**transition.info, **stands.info})
+        return replace(transition, info={"success": False, **transition.info})
 
     def snapshot(self) -> object:
         return self.task, self.seed, self.state, self.turns, self.tool_calls, self._faults

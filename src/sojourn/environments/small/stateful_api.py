@@ -9,7 +9,7 @@ A request names things as people do (`the lamp order of Zovo`), so that from lev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
 
@@ -37,8 +37,8 @@ class Desk(NamedTuple):
 class StatefulApi(SmallWorld[Desk]):
     """Tools `user`, `orders`, `files` read; `move`, `cancel`, `redirect`, `give`, `delete`, `pay` change; an answer ends the episode.
 
-    Reward: `state`, 1 if the database then is what the request asks for.  `info["wrong_rows"]` counts the rows that are not.
-    An order that was sent can be neither cancelled nor redirected.
+    Reward: `state`, 1 if the database then is what the request asks for; also where the episode is truncated.  `info["wrong_rows"]` counts
+    the rows that are not.  An order that was sent can be neither cancelled nor redirected.
     `task.data`: `database`, `request`, `calls` (which do what is asked for), `limit`.
     """
 
@@ -96,6 +96,10 @@ class StatefulApi(SmallWorld[Desk]):
         done = [_said(call) for call, result in zip(calls, results, strict=True) if not result.error]
         self.state = self.state._replace(log=(*self.state.log, *done))
         return results
+
+    async def truncate(self) -> Transition:
+        """The database stands as it is, said or not."""
+        return replace(await self.answer(Action("")), terminated=False, truncated=True)
 
     async def answer(self, action: Action) -> Transition:
         wanted, found = expected(self.task.data), self.state.database
