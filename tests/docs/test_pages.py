@@ -1,12 +1,14 @@
 """The pages tell the truth: what they point to is there, and their examples run."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sojourn.environments import check_environment
+from sojourn.environments.small import SMALL_WORLDS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted([*REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("*.md")])
@@ -45,6 +47,21 @@ def test_the_examples_of_the_environments_page_are_sound() -> None:
         exec(compile(block, "environments.md", "exec"), names)
     for world in ("world", "backwards", "vault", "cart"):
         assert check_environment(names[world], count=1)
+
+
+def test_the_episodes_of_the_small_worlds_are_real() -> None:
+    page = (REPOSITORY / "docs/worlds-small.md").read_text()
+    script = runpy.run_path(str(REPOSITORY / "docs/worlds_small.py"))
+    assert script["render"](page) == page, "run python docs/worlds_small.py"
+    assert script["BLOCK"].findall(page) == re.findall(r"^## (\w+)$", page, re.MULTILINE)
+    assert set(script["BLOCK"].findall(page)) == set(SMALL_WORLDS)
+
+
+def test_the_example_of_the_small_worlds_page_is_sound() -> None:
+    names: dict[str, object] = {}
+    (block,) = blocks(REPOSITORY / "docs/worlds-small.md")
+    exec(compile(block, "worlds-small.md", "exec"), names)
+    assert check_environment(names["hard_search"], count=1) and check_environment(names["with_example"], count=1)
 
 
 def test_the_agent_program_of_the_index_is_the_one_that_runs() -> None:
