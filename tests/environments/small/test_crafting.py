@@ -155,3 +155,19 @@ def test_with_a_book_recipes_are_shown_on_asking_alone() -> None:
 def test_random_commands_come_to_an_end() -> None:
     task = Crafting.tasks().task("train", "2", 5)
     assert len(play(Crafting(), task, random_legal(Random(1)))) <= task.data["limit"]
+
+
+def test_the_same_inventory_is_the_same_state_however_it_came_about() -> None:
+    task = Crafting.tasks().task("train", "1", 0)
+    first, second = graph(task.data["world"]).tiers[0][:2]
+
+    async def key(*commands: str) -> object:
+        environment = Crafting()
+        await environment.reset(task, seed=0)
+        for command in commands:
+            await environment.step(say(command))
+        return environment.state_key()
+
+    same = asyncio.run(key(f"get 2 {first}", f"get 1 {second}"))
+    assert same == asyncio.run(key(f"get 1 {second}", f"get 1 {first}", f"get 1 {first}"))
+    assert same != asyncio.run(key(f"get 2 {first}"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -96,6 +96,9 @@ class Crafting(SmallWorld[Bag]):
         gets = [f"get {n} {item}" for item in self._graph.tiers[0] for n in range(1, MOST + 1)]
         crafts = [f"craft {n} {item}" for item in self._graph.recipes for n in range(1, self._most(have, item) + 1)]
         return [*crafts, *gets, *(f"recipe {item}" for item in self._graph.recipes)]
+
+    def state_key(self) -> Hashable:
+        return self.task.id, self.state.items  # what was made on the way cannot be seen
 
     def oracle(self) -> Action:
         """The next command of a shortest plan: whatever is short, in the order of `demand`."""

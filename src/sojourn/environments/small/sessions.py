@@ -92,7 +92,8 @@ class Sessions(SmallWorld[Store]):
         return Store()
 
     def prompt(self) -> str:
-        return f"Keep the memory true: an entry for each fact, such as NAME lives in CITY; none for what is over.\n{self._view()}"
+        rules = "Keep the memory true: an entry for each fact, such as NAME lives in CITY, none for what is over. If nothing is new, say so."
+        return f"{rules}\n{self._view()}"
 
     async def step(self, action: Action) -> Transition:
         self._before = self.state.entries
@@ -100,11 +101,8 @@ class Sessions(SmallWorld[Store]):
 
     async def observe(self, results: Sequence[ToolResult]) -> Transition:
         transition = await super().observe(results)
-        if self.state.event == len(self._events) or transition.failures:
-            return transition
-        after = self._next()
-        observation = Observation((*transition.observation.messages, *after.observation.messages))
-        return Transition(observation, after.reward, after.terminated, info=after.info)
+        # The memory that is shown next says what the calls did: a fresh context must not start with their results.
+        return transition if self.state.event == len(self._events) or transition.failures else self._next()
 
     async def answer(self, action: Action) -> Transition:
         if self.state.event < len(self._events):
