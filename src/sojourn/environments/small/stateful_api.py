@@ -180,8 +180,8 @@ REQUESTS: dict[str, Sequence[Request]] = {
             [
                 _orders(s),
                 ("files", {"name": s.one.name}),
-                *[("cancel", {"order": o.number}) for o in s.database.orders if o.user == s.one.name and o.status == "open"],
-                *[("give", {"file": f.name, "name": s.two.name}) for f in s.database.files if f.owner == s.one.name],
+                *[("cancel", {"order": number}) for number in _open(s)],
+                *[("give", {"file": file, "name": s.two.name}) for file in _owned(s, s.one)],
             ],
         ),
         lambda s: (
@@ -190,12 +190,8 @@ REQUESTS: dict[str, Sequence[Request]] = {
                 _orders(s),
                 _look(s.two),
                 ("files", {"name": s.two.name}),
-                *[
-                    ("redirect", {"order": o.number, "city": s.two.city})
-                    for o in s.database.orders
-                    if o.user == s.one.name and o.status == "open"
-                ],
-                *[("delete", {"file": f.name}) for f in s.database.files if f.owner == s.two.name],
+                *[("redirect", {"order": number, "city": s.two.city}) for number in _open(s)],
+                *[("delete", {"file": file}) for file in _owned(s, s.two)],
             ],
         ),
     ),
@@ -211,6 +207,14 @@ def _look(user: User) -> Change:
     return "user", {"name": user.name}
 
 
+def _open(scene: Scene) -> list[int]:
+    return [order.number for order in scene.database.orders if order.user == scene.one.name and order.status == "open"]
+
+
+def _owned(scene: Scene, user: User) -> list[str]:
+    return [file.name for file in scene.database.files if file.owner == user.name]
+
+
 def expected(data: Mapping[str, Any]) -> Database:
     """The database after what is asked for."""
     database = load(data["database"])
@@ -220,32 +224,38 @@ def expected(data: Mapping[str, Any]) -> Database:
 
 
 def draw(rng: Random, level: str) -> dict[str, Any]:
+    while True:
+        scene = _scene(rng)
+        if scene is None:
+            continue
+        request, calls = rng.choice(REQUESTS[level])(scene)
+        rows = [list(map(list, table)) for table in scene.database]
+        data = {"database": rows, "request": request, "calls": calls, "limit": len(calls) + 5}
+        if expected(data) != scene.database:
+            return data
+
+
+def _scene(rng: Random) -> Scene | None:
+    """A database and what to speak of in it; None if nothing in it will do."""
     names, cities = made_up(rng, USERS), made_up(rng, 3, syllables=3)
-    users = [User(name, rng.choice(cities), rng.randint(1, 9) * 10) for name in names]
-    numbers = rng.sample(range(10, 100), ORDERS)
-    orders = [
-        Order(n, rng.choice(names), rng.choice(ITEMS), rng.choice(("open", "open", "sent")), rng.choice(cities)) for n in numbers
+    users = tuple(User(name, rng.choice(cities), rng.randint(1, 9) * 10) for name in names)
+    orders = tuple(
+        Order(number, rng.choice(names), rng.choice(ITEMS), rng.choice(("open", "open", "sent")), rng.choice(cities))
+        for number in rng.sample(range(10, 100), ORDERS)
+    )
+    files = tuple(File(f"{rng.choice(TOPICS)}{n}", rng.choice(names)) for n in rng.sample(range(1, 10), FILES))
+    one, two = rng.sample(users, 2)
+    city = rng.choice([city for city in cities if city != one.city])
+    things = [(order.user, order.item) for order in orders]
+    found = [
+        Scene(Database(users, orders, files), one, two, order, file, city)
+        for order in orders
+        if order.user == one.name and order.status == "open" and order.city not in (two.city, city)
+        if things.count((one.name, order.item)) == 1  # `the lamp order of Zovo` must name one
+        for file in files
+        if file.owner == one.name
     ]
-    files = [File(f"{rng.choice(TOPICS)}{n}", rng.choice(names)) for n in rng.sample(range(1, 10), FILES)]
-    database = Database(tuple(users), tuple(orders), tuple(files))
-    scene = _scene(rng, database, cities)
-    if scene is None:
-        return draw(rng, level)
-    request, calls = rng.choice(REQUESTS[level])(scene)
-    data = {"database": [list(map(list, rows)) for rows in database], "request": request, "calls": calls, "limit": len(calls) + 5}
-    return data if expected(data) != database else draw(rng, level)
-
-
-def _scene(rng: Random, database: Database, cities: Sequence[str]) -> Scene | None:
-    """The order is open, goes elsewhere, and is the only one of its item and user; both users have files."""
-    one, two = rng.sample(database.users, 2)
-    others = [city for city in cities if city != one.city]
-    orders = [o for o in database.orders if o.user == one.name and o.status == "open" and o.city not in (two.city, others[0])]
-    orders = [o for o in orders if sum((p.user, p.item) == (o.user, o.item) for p in database.orders) == 1]
-    files = [file for file in database.files if file.owner == one.name]
-    if not orders or not {one.name, two.name} <= {file.owner for file in database.files} or one.city == two.city:
-        return None
-    return Scene(database, one, two, rng.choice(orders), rng.choice(files), others[0])
+    return rng.choice(found) if found and one.city != two.city and any(file.owner == two.name for file in files) else None
 
 
 def _said(call: ToolCall) -> str:
