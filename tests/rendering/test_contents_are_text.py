@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -97,6 +97,7 @@ def test_a_tool_that_speaks_for_the_assistant_is_read_as_a_tool(make_tokenizer: 
 def test_ordinary_contents_are_encoded_with_what_surrounds_them(make_tokenizer: MakeTokenizer, template: str, text: str) -> None:
     """Their ids are the tokenizer's own for the template's text, in one piece."""
     tokenizer = make_tokenizer(template)
+    assume(not any(token in text for token in tokenizer.get_added_vocab()))
     chat = [{"role": "user", "content": text}, {"role": "assistant", "content": text}, {"role": "user", "content": text}]
     whole = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False, add_generation_prompt=template == "phi")
     assert (
