@@ -12,7 +12,7 @@ from sojourn.conformance import CHECKS, Adapter, adapter, as_table, run
 from sojourn.conformance.adapter import NotOffered
 from sojourn.conformance.algorithms import LOSSES
 from sojourn.conformance.checks import Result
-from sojourn.conformance.ours import Ours
+from sojourn.conformance.ours import Ours, named
 from sojourn.core import EpisodeGroup
 from sojourn.objectives.presets import PRESETS, preset
 
@@ -22,8 +22,24 @@ def test_ours_passes(name: str) -> None:
     assert CHECKS[name](adapter("sojourn"))
 
 
-def test_all_fourteen_invariances_are_there() -> None:
-    assert list(dict.fromkeys(name.split()[0] for name in CHECKS)) == [f"I{k}" for k in range(1, 15)]
+def test_all_fourteen_invariances_and_seven_families_of_numbers_are_there() -> None:
+    families = [f"I{k}" for k in range(1, 15)] + [f"N{k}" for k in range(1, 8)]
+    assert list(dict.fromkeys(name.split()[0] for name in CHECKS)) == families
+
+
+def test_every_credit_is_asked_for_numbers() -> None:
+    """Of equal credits one is enough: what the checks ask about is recorded by an adapter that answers as ours does."""
+    asked: list[object] = []
+
+    class Recording(Ours):
+        def advantages(self, algorithm: str, groups: Sequence[EpisodeGroup], **given: Any) -> Any:
+            asked.append(named(algorithm)[0])
+            return super().advantages(algorithm, groups, **given)
+
+    for name in CHECKS:
+        if name.startswith("N"):
+            CHECKS[name](Recording())
+    assert [name for name, each in PRESETS.items() if each.credit is not None and each.credit not in asked] == []
 
 
 def test_every_objective_is_asked_about() -> None:

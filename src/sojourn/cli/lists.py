@@ -53,15 +53,27 @@ def explain(algorithm: Positional[str] = "") -> None:
         _print("algorithm", {row[0]: f"{row[1]}  [{row[2]}]" for row in presets.table()})
 
 
-def conformance(adapter: str = "sojourn", write_json: Annotated[str, arg(name="json")] = "") -> int:
+def conformance(
+    adapter: str = "sojourn",
+    write_json: Annotated[str, arg(name="json")] = "",
+    mutants: Annotated[bool, arg(name="mutants")] = False,
+) -> int:
     """Hold an implementation of credit and objectives against the checks; fails if one fails.
 
     Args:
         adapter: Whose: "sojourn", or "trl" where TRL is installed.
         write_json: Write check -> passed, detail into this file, too.
+        mutants: Measure the checks instead: plant known defects into our formulas, one at a time, and print how many are caught, and
+            which survive; fails under 90 %.
     """
     from sojourn import conformance as suite
 
+    if mutants:
+        from sojourn.conformance import mutation
+
+        seen = mutation.measure()
+        print(mutation.as_text(seen))
+        return int(mutation.share(seen) < 0.9)
     results = suite.run(suite.adapter(adapter))
     print(suite.as_table(results))
     if write_json:

@@ -44,3 +44,34 @@ PREFERRING = ("dpo", "cdpo", "rpo", "ln_dpo", "step_dpo", "ipo", "simpo", "orpo"
 """Objectives of pairs."""
 LOSSES = tuple(name for names in RATIOS.values() for name in names) + IMITATING + PREFERRING
 """Every objective."""
+
+VARIANTS = {
+    "returns_k1": "the return that follows each token, with 0.5 (log pi - log pi_ref) taken off each token's reward",
+    "returns_k2": "the same with half its square",
+    "returns_k3": "the same with exp(-l) - 1 + l, l = log pi - log pi_ref",
+    "discounted_returns": "the return that follows each token, discounted by 0.9 for each token",
+    "weighted_sum": "half the advantage of dr_grpo and twice the return that follows",
+    "positive_only": "dr_grpo, negative advantages set to 0",
+    "awr_half": "awr with temperature 0.5",
+    "product_tis": "lite_ppo, times the product of pi_old / pi_behaviour over the sequence, at most 2",
+}
+"""Algorithms that no paper names, but that share a formula with those that one does."""
+OBJECTIVE_VARIANTS = ("awr_half", "product_tis")
+"""Of these, those that are asked for their loss."""
+
+FORMULAS = {
+    "overlong": "DAPO's penalty of lengths, arXiv 2503.14476, eq. 13: length, limit, buffer",
+    "length_exact": "L1-Exact, arXiv 2503.04697, eq. 1: length, target, correct, scale",
+    "length_max": "L1-Max, eq. 2, with one unit for `scale` tokens on each side: length, budget, correct, scale",
+    "shorter_better": "arXiv 2504.21370: length, correct, group, alpha, beta",
+    "fewest_calls": "fewest tool calls of a right answer in each group, -1 for none: calls, correct, group",
+    "tool_economy": "OTC-GRPO, arXiv 2504.14870: calls, fewest, smooth",
+    "uncertainty": "R-Zero, arXiv 2508.05004: agreement, scale",
+    "learnability": "Absolute Zero, arXiv 2505.03335: success, valid",
+    "kl_coefficient": "the next one, arXiv 1909.08593, sec. 2.2: before, kl, target, samples, horizon",
+    "entropy_coefficient": "the next one, Skywork-OR1, arXiv 2505.22312: before, entropy, target, step",
+    "entropy_applied": "the one that is applied now: coefficient, entropy, target",
+    "averaged_reference": "TR-DPO, arXiv 2404.09656: reference, policy, rate (the policy's share)",
+    "proximal_logp": "AReaL's loglinear: logp, behaviour_logp, sampled, proximal, current (versions of weights)",
+}
+"""Small formulas by name: source, and the names of their arguments."""

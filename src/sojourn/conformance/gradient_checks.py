@@ -1,125 +1,130 @@
-"""Checks of objectives: the gradient of every loss, against finite differences or against its formula.
+"""Checks of objectives: the gradient of every loss where policy, old policy, behaviour and reference all differ.
 
-Where an objective holds a factor of log pi fixed, its gradient is no derivative of its value; then it is that factor, written out
-here from the paper.
+The answers are formulas from the papers in plain numpy (`loss_formulas`), of a batch that crosses every bound (`moved_rows`); nothing
+is compared with itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from sojourn.conformance.adapter import Adapter, gradient
-from sojourn.conformance.algorithms import LOSSES
-from sojourn.conformance.batches import batch
-from sojourn.conformance.layout_checks import TURNS, offered, own
-from sojourn.conformance.rows import Rows, to_rows
+from sojourn.conformance.algorithms import LENGTH, LOSSES, OBJECTIVE_VARIANTS
+from sojourn.conformance.layout_checks import OVERS, offered, own
+from sojourn.conformance.loss_formulas import POLICY_GRADIENTS, Numbers, covariance, expected, weights
+from sojourn.conformance.moved_rows import moved_rows
+from sojourn.conformance.rows import Rows
+from sojourn.credit.columns import Floats
 
-STEP = 1e-6
-
-
-def ratio(rows: Rows) -> Tensor:
-    return (rows.logp - rows.old_logp).detach().exp()
-
-
-def sequence_ratio(rows: Rows) -> Tensor:
-    """Product over the row against the policy that sampled, shape (B, 1)."""
-    return ((rows.logp - rows.behaviour_logp).detach() * rows.mask).sum(1, keepdim=True).exp()
+SCALES = (1.0, 0.1, 6e-3, 1e-3)
+"""How far the policy has moved: past the bounds of single tokens, LUSPO's of sequences, GSPO's."""
+AT_THE_START = {"kto": 0.0}
+"""Its z0 is the divergence at the start of the update, or now: asked where they agree."""
 
 
-def cispo(rows: Rows) -> Tensor:
-    """clip(r, 0, 5) A / N.  [arXiv 2506.13585, eq. 4; range: ScaleRL]"""
-    return ratio(rows).clamp(0, 5) * rows.advantage / rows.mask.sum()
+def agree(seen: Floats, right: Floats, what: str) -> None:
+    """Equal up to a millionth of the largest entry."""
+    assert seen.any(), f"{what}: no gradient at all"
+    gap, size = np.abs(seen - right), float(np.abs(right).max())
+    row, place = np.unravel_index(int(gap.argmax()), gap.shape)
+    assert gap.max() <= 1e-6 * size, (
+        f"{what}: at token {place} of row {row} {seen[row, place]:.6g} instead of {right[row, place]:.6g}"
+    )
 
 
-def topr(rows: Rows) -> Tensor:
-    """A / B, for A < 0 times clip(R, 0, 1).  [arXiv 2503.14286]"""
-    taper = torch.where(rows.advantage < 0, sequence_ratio(rows).clamp(max=1), 1.0)
-    return taper * rows.advantage / len(rows.mask)
-
-
-def vespo(rows: Rows) -> Tensor:
-    """R^k exp(lambda (1 - R)) A / N; (k, lambda) = (2, 3) for A > 0, else (3, 2)."""
-    r, good = sequence_ratio(rows), rows.advantage > 0
-    weight = torch.where(good, r**2 * (3 * (1 - r)).exp(), r**3 * (2 * (1 - r)).exp())
-    return weight * rows.advantage / rows.mask.sum()
-
-
-def dft(rows: Rows) -> Tensor:
-    """pi / N.  [arXiv 2508.05629]"""
-    return rows.logp.detach().exp() / rows.mask.sum()
-
-
-def chord(rows: Rows) -> Tensor:
-    """0.9 of PPO with clip 0.2, and 0.1 of the good tokens' likelihood, weighed by pi (1 - pi).  [arXiv 2508.11408]"""
-    r, pi, good = ratio(rows), rows.logp.detach().exp(), rows.advantage > 0
-    inside = torch.where(good, r < 1.2, r > 0.8)
-    return (0.9 * inside * r * rows.advantage + 0.1 * good * pi * (1 - pi)) / rows.mask.sum()
-
-
-def kto(rows: Rows) -> Tensor:
-    """beta s(v) (1 - s(v)) / B, negative for A < 0; v = beta D - z0, z0 = max(0, beta mean D), beta 0.1.  [arXiv 2402.01306]"""
-    gain = 0.1 * ((rows.logp - rows.ref_logp).detach() * rows.mask).sum(1, keepdim=True)
-    s = torch.sigmoid(gain - gain.mean().clamp(min=0))
-    return torch.where(rows.advantage > 0, 1.0, -1.0) * 0.1 * s * (1 - s) / len(rows.mask)
-
-
-HELD: dict[str, Callable[[Rows], Tensor]] = {
-    "cispo": cispo, "topr": topr, "vespo": vespo, "dft": dft, "chord": chord, "kto": kto,
-}  # fmt: skip
-"""Of objectives with a factor held fixed: minus the gradient of each token."""
-
-
-def finite_differences(loss: Callable[[Tensor], Tensor], at: Tensor, where: Tensor) -> Tensor:
-    """Central differences of a loss in float64, 0 where `where` is False."""
-    result = torch.zeros_like(at)
-    for place in map(tuple, torch.nonzero(where).tolist()):
-        sides = []
-        for step in (STEP, -STEP):
-            moved = at.detach().clone()
-            moved[place] += step
-            sides.append(loss(moved).item())
-        result[place] = (sides[0] - sides[1]) / (2 * STEP)
-    return result
-
-
-def autograd_agrees_with_finite_differences(adapter: Adapter) -> str:
-    rows = to_rows(batch(TURNS, moved=0.3, stale=0.2), observations=1)
-    asked = [name for name, _ in offered(adapter, own(LOSSES))]
+def gradients_are_those_of_the_formulas(adapter: Adapter) -> str:
+    """Policy gradients, likelihoods and preferences at four distances from where they sampled."""
+    asked = [name for name, _ in offered(adapter, own((*LOSSES, *OBJECTIVE_VARIANTS)))]
     for name in asked:
-        if name in HELD:
-            expected = torch.where(rows.mask, -HELD[name](rows), 0.0)
-        else:
+        for scale in (AT_THE_START[name],) if name in AT_THE_START else SCALES:
+            rows = moved_rows(scale)
+            seen, right = gradient(adapter, name, rows).numpy(), expected(name, rows)
+            where = f"{name}, moved by {scale:g}"
+            agree(seen, muted(seen, right, rows, where) if name == "clip_cov" else right, where)
+    return f"{len(asked)} objectives, off-policy and off the reference, at {len(SCALES)} distances"
 
-            def loss(moved: Tensor, name: str = name) -> Tensor:
-                return adapter.loss(name, Rows(**{**vars(rows), "logp": moved}), [[0, 1, 2, 3]])
 
-            expected = finite_differences(loss, rows.logp, rows.mask)
-        seen = gradient(adapter, name, rows)
-        assert seen.any(), f"{name}: no gradient at all"
-        gap = float((seen - expected).abs().max())
-        assert gap < 1e-6, f"{name}: the gradient is off by {gap:.3g}"
-    held = [name for name in asked if name in HELD]
-    return f"{len(asked)} objectives in float64; by their formula where a factor is held fixed: {', '.join(held) or 'none'}"
+def muted(seen: Floats, right: Floats, rows: Rows, what: str) -> Floats:
+    """Without the one token that Clip-Cov mutes, if its covariance lies between 1 and 5 as it must."""
+    gone = (seen == 0) & (right != 0)
+    inside = covariance(Numbers(rows))[gone]
+    assert len(inside) <= 1 and ((inside > 1) & (inside < 5)).all(), f"{what}: muted are tokens of covariance {inside.tolist()}"
+    return np.where(gone, 0.0, right)
+
+
+def tokens_of_high_covariance_are_held(adapter: Adapter) -> str:
+    """Advantages 1.9 higher, so that their mean of 1.73 counts.  KL-Cov holds the token of highest covariance, not of highest
+    A (log pi - mean log pi); Clip-Cov mutes one of those between 1 and 5, where no clip holds a token."""
+    names = [name for name, _ in offered(adapter, own(("kl_cov", "clip_cov")))]
+    for name in names:
+        rows = moved_rows(1e-3)
+        rows = replace(rows, advantage=torch.where(rows.mask, rows.advantage + 1.9, 0.0))
+        seen, right = gradient(adapter, name, rows).numpy(), expected(name, rows)
+        if name == "clip_cov":
+            count = int(((seen == 0) & rows.mask.numpy()).sum())
+            assert count == 1, f"{name}: {count} tokens are muted instead of 1"
+            right = muted(seen, right, rows, name)
+        agree(seen, right, name)
+    return " and ".join(names)
+
+
+def entropies_are_raised(adapter: Adapter) -> str:
+    """d loss / d H_t = -eta w_t; what has no bonus has no gradient there."""
+    asked = [name for name, _ in offered(adapter, own(("skywork_or1", "ragen", "impala", "dapo")))]
+    for name in asked:
+        rows, formula = moved_rows(0.1), POLICY_GRADIENTS[name]
+        rows.entropy.requires_grad_()
+        (seen,) = torch.autograd.grad(adapter.loss(name, rows, [list(range(5))]), rows.entropy, allow_unused=True)
+        right = -formula.entropy * weights(rows.mask.numpy(), formula.over, rows.prompt.numpy())
+        given = np.zeros_like(right) if seen is None else seen.numpy()
+        assert np.abs(given - right).max() < 1e-12, (
+            f"{name}: the loss changes by {given.min():.3g} for a nat instead of {right.min():.3g}"
+        )
+    return ", ".join(asked)
+
+
+def means_are_those_of_their_names(adapter: Adapter) -> str:
+    """PPO's loss under each mean, of 5 rows of 3 to 5 tokens, 3 of one prompt and 2 of another."""
+    asked, rows = offered(adapter, (("lite_ppo", over) for over in OVERS)), moved_rows()
+    for _, over in asked:
+        right = POLICY_GRADIENTS["lite_ppo"].gradient(Numbers(rows), over)
+        agree(gradient(adapter, "lite_ppo", rows, aggregation=over).numpy(), right, f"mean over {over}")
+    return f"{len(asked)} means, L = {LENGTH}"
+
+
+def what_is_clipped_is_reported(adapter: Adapter) -> str:
+    """The mean ratio, and of 20 tokens the share that is past 1.2 (1.28) with A > 0 or below 0.8 with A < 0:
+
+    row 1: 1.25 1.35 1.65 1.79 (not 1.25 with 1.28);  row 2: 0.74 0.29;  row 3: 5.5 12.2;  row 4: 0.55;  row 5: 0.41 0.61 0.66
+    """
+    names, rows = [name for name, _ in offered(adapter, own(("lite_ppo", "dapo")))], moved_rows()
+    mean = float(np.exp(Numbers(rows).l)[rows.mask.numpy()].mean())
+    told = set()
+    for name in names:
+        right = {"ratio": mean, "clipped": {"lite_ppo": 12, "dapo": 11}[name] / 20}
+        for what, number in adapter.reported(name, rows).items():
+            assert abs(number - right[what]) < 1e-6, f"{name}: '{what}' is said to be {number:.6g}, it is {right[what]:.6g}"
+            told.add(what)
+    return f"{', '.join(names)}: {' and '.join(sorted(told)) or 'nothing'} is reported"
 
 
 def the_critic_descends_to_its_targets(adapter: Adapter) -> str:
-    """1/2 mean (V - R)^2, or the larger of that and of the clipped V's.  [PPO, arXiv 2005.12729, sec. 3]"""
+    """1/2 mean (V - R)^2 / scale^2, or the larger of that and of the clipped V's.  [PPO, arXiv 2005.12729, sec. 3]
+
+    V 0.1 0.5 0.4 1.5,  R 1 -1 0.5 1.2:  V - R = -0.9 1.5 -0.1 0.3, squares 0.81 2.25 0.01 0.09, sum 3.16
+    V old 0 0 1 1, clip 0.2: V becomes 0.1 0.2 0.8 1.2, squares 0.81 1.44 0.09 0; the larger: 0.81 2.25 0.09 0.09, sum 3.24,
+    and the third has no gradient
+    """
     table = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, -1.0, 0.5, 1.2], [0.1, 0.5, 0.4, 1.5]], dtype=torch.float64)
     old, target, value = table[0], table[1], table[2].requires_grad_()
-    for clip in (None, 0.2):
-
-        def critic(moved: Tensor, clip: float | None = clip) -> Tensor:
-            return adapter.value_loss(moved, old, target, clip=clip)
-
-        square = (value.detach() - target).square()
-        if clip is not None:
-            square = torch.maximum(square, (old + (value.detach() - old).clamp(-clip, clip) - target).square())
-        loss = critic(value)
-        (seen,) = torch.autograd.grad(loss, value)
-        expected = finite_differences(critic, value, torch.ones(4, dtype=torch.bool))
-        assert abs(loss.item() - square.mean().item() / 2) < 1e-12, f"clip {clip}: the loss is {loss.item():.6g}"
-        assert float((seen - expected).abs().max()) < 1e-6, f"clip {clip}: the gradient is {seen.tolist()}"
-    return "plain and clipped, value and gradient"
+    plain, held = [-0.225, 0.375, -0.025, 0.075], [-0.225, 0.375, 0.0, 0.075]
+    for clip, scale, loss, slope in ((None, 1.0, 0.395, plain), (0.2, 1.0, 0.405, held), (0.2, 10.0, 0.00405, held)):
+        seen = adapter.value_loss(value, old, target, clip=clip, **({} if scale == 1 else {"scale": scale}))
+        (grad,) = torch.autograd.grad(seen, value)
+        assert abs(seen.item() - loss) < 1e-12, f"clip {clip}, scale {scale:g}: the loss is {seen.item():.6g} instead of {loss:g}"
+        gap = np.abs(grad.numpy() - np.array(slope) / scale**2).max()
+        assert gap < 1e-12, f"clip {clip}, scale {scale:g}: the gradient is {grad.tolist()}"
+    return "plain, clipped and scaled, value and gradient"

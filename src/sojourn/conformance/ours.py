@@ -3,30 +3,112 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sojourn.conformance.adapter import NotOffered
+from sojourn.conformance.adapter import Given, NotOffered
 from sojourn.conformance.algorithms import LENGTH
 from sojourn.conformance.ranks import of_all_ranks
 from sojourn.conformance.rows import Rows
 from sojourn.core import EpisodeGroup
-from sojourn.credit import Gae, columns
+from sojourn.credit import (
+    BiLevelGae,
+    Columns,
+    Credit,
+    Gae,
+    KlInReward,
+    PositiveOnly,
+    Sum,
+    Then,
+    TokenReturns,
+    VTrace,
+    action_pairs,
+    columns,
+    dr_grpo,
+    episode_pairs,
+    grpo,
+    keep,
+    shaping,
+    value_targets,
+)
+from sojourn.credit.columns import Floats
 from sojourn.engine import SamplingParams
 from sojourn.engine.sampling import restrict
-from sojourn.objectives import Aggregation, BatchRule, CriticInputs, Denominators, LossInputs, PolicyGradient, ValueLoss
+from sojourn.objectives import (
+    AdvantageWeighted,
+    Aggregation,
+    BatchRule,
+    Clip,
+    CriticInputs,
+    Denominators,
+    EntropyTarget,
+    Importance,
+    KlTarget,
+    LossInputs,
+    Objective,
+    PolicyGradient,
+    Reference,
+    ValueLoss,
+    proximal_logp,
+)
 from sojourn.objectives.aggregation import Over
 from sojourn.objectives.inputs import compares
 from sojourn.objectives.presets import preset
+from sojourn.objectives.presets.refusals import walk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+PPO = PolicyGradient(trust_region=Clip(low=0.2, high=0.2))
+VARIANTS: dict[str, tuple[Credit | None, Objective]] = {
+    "returns_k1": (KlInReward(credit=TokenReturns(), coefficient=0.5), PPO),
+    "returns_k2": (KlInReward(credit=TokenReturns(), coefficient=0.5, estimator="k2"), PPO),
+    "returns_k3": (KlInReward(credit=TokenReturns(), coefficient=0.5, estimator="k3"), PPO),
+    "discounted_returns": (TokenReturns(gamma=0.9), PPO),
+    "weighted_sum": (Sum(parts=(dr_grpo(), TokenReturns()), weights=(0.5, 2.0)), PPO),
+    "positive_only": (Then(credit=dr_grpo(), transforms=(PositiveOnly(),)), PPO),
+    "awr_half": (dr_grpo(), AdvantageWeighted(beta=0.5)),
+    "product_tis": (grpo(), replace(PPO, corrections=(Importance(level="product"),))),
+}
+"""Those of `algorithms.VARIANTS`."""
+
+
+def _averaged(reference: float, policy: float, rate: float) -> float:
+    moved = torch.tensor([reference])
+    Reference(kind="average", every=1, rate=rate).renew([moved], [torch.tensor([policy])])
+    return float(moved)
+
+
+def _proximal(logp: Floats, behaviour_logp: Floats, sampled: Floats, proximal: int, current: int) -> Tensor:
+    now, before, version = (torch.from_numpy(each) for each in (logp, behaviour_logp, sampled))
+    return proximal_logp(now, before, sampled=version, proximal=proximal, current=current)
+
+
+SMALL: dict[str, Callable[..., Any]] = {
+    "overlong": lambda length, **k: shaping.overlong(length, **k),
+    "length_exact": lambda length, target, correct, scale: shaping.length_exact(length, target, correct, scale=scale),
+    "length_max": lambda length, budget, correct, scale: shaping.length_max(length, budget, correct, scale=scale),
+    "shorter_better": lambda length, correct, group, **k: shaping.shorter_better(length, correct, group, **k),
+    "fewest_calls": lambda calls, correct, group: shaping.fewest_calls(calls, correct, group),
+    "tool_economy": lambda calls, fewest, smooth: shaping.tool_economy(calls, fewest, smooth=smooth),
+    "uncertainty": lambda agreement, scale: shaping.uncertainty(agreement, scale=scale),
+    "learnability": lambda success, valid: shaping.learnability(success, valid),
+    "kl_coefficient": lambda before, kl, target, samples, horizon: KlTarget(nats=target, horizon=horizon).next(
+        before, kl, samples=samples
+    ),
+    "entropy_coefficient": lambda before, entropy, target, step: EntropyTarget(nats=target, step=step).next(before, entropy),
+    "entropy_applied": lambda coefficient, entropy, target: EntropyTarget(nats=target).applied(coefficient, entropy),
+    "averaged_reference": _averaged,
+    "proximal_logp": _proximal,
+}
+"""Those of `algorithms.FORMULAS`."""
 
 
 class Ours:
@@ -34,35 +116,11 @@ class Ours:
 
     name = "sojourn"
 
-    def advantages(
-        self,
-        algorithm: str,
-        groups: Sequence[EpisodeGroup],
-        *,
-        value: float = 0.0,
-        after: float = 0.0,
-        token_reward: NDArray[np.float64] | None = None,
-    ) -> NDArray[np.float64]:
-        credit = preset(algorithm).credit
+    def advantages(self, algorithm: str, groups: Sequence[EpisodeGroup], **given: Unpack[Given]) -> Floats:
+        credit = named(algorithm)[0]
         if credit is None:
             raise NotOffered(f"{algorithm} reads no advantage")
-        c = columns(groups)
-        assert c.logp_T is not None
-        p, rows = np.exp(c.logp_T), len(c.span_S)
-        q = 1 - p
-        return credit(
-            replace(
-                c,
-                value_T=np.full(len(p), value),
-                value_S=np.full(rows, value),
-                after_S=np.full(rows, after),
-                penalty_T=token_reward,
-                policy_logp_T=c.logp_T,
-                ref_logp_T=c.logp_T,
-                square_T=p**2 + q**2,
-                entropy_T=-p * c.logp_T - q * np.log(np.maximum(q, 1e-300)),
-            )
-        )
+        return credit(_known(columns(groups), given))
 
     def gae(
         self,
@@ -71,16 +129,40 @@ class Ours:
         level: Literal["token", "turn"],
         gamma: float,
         lam: float,
-        value: NDArray[np.float64],
+        value: Floats,
         after: float,
-    ) -> NDArray[np.float64]:
+    ) -> Floats:
         c = columns(groups)
         return Gae(level=level, gamma=gamma, lam=lam)(replace(c, value_T=value, after_S=np.full(len(c.span_S), after)))
+
+    def targets(self, algorithm: str, groups: Sequence[EpisodeGroup], **given: Unpack[Given]) -> Floats:
+        table = _known(columns(groups), given)
+        for part in walk(named(algorithm)[0]):
+            if isinstance(part, KlInReward):
+                table = part.paid(table)
+            if isinstance(part, VTrace):
+                return part.targets(table)
+            if isinstance(part, BiLevelGae):
+                return value_targets(table, gamma=part.gamma, gamma_turn=part.gamma_turn)
+            if isinstance(part, Gae):
+                return value_targets(table, gamma=1.0 if part.level == "turn" else part.gamma, gamma_turn=part.gamma)
+        raise NotOffered(f"{algorithm} has no critic")
+
+    def trained(self, algorithm: str, groups: Sequence[EpisodeGroup]) -> NDArray[np.bool_]:
+        return keep(preset(algorithm).filters, columns(groups))[1]
+
+    def pairs(
+        self, groups: Sequence[EpisodeGroup], *, between: Literal["episodes", "actions"], margin: float, most: int
+    ) -> NDArray[np.int64]:
+        return (episode_pairs if between == "episodes" else action_pairs)(columns(groups), margin=margin, most=most)
+
+    def formula(self, name: str, **given: Any) -> Floats:
+        return np.asarray(SMALL[name](**given), np.float64)
 
     def loss(
         self, algorithm: str, rows: Rows, micro_batches: Sequence[Sequence[int]], *, aggregation: Over | None = None
     ) -> Tensor:
-        objective = preset(algorithm).objective
+        objective = named(algorithm)[1]
         if aggregation is not None:
             if not isinstance(objective, PolicyGradient):
                 raise NotOffered(f"{algorithm} has no aggregation of token losses")
@@ -93,18 +175,20 @@ class Ours:
         return torch.stack([objective(whole.take(torch.isin(row, micro)))[0] for micro in own]).sum()
 
     def reported(self, algorithm: str, rows: Rows) -> Mapping[str, float]:
-        _, metrics = preset(algorithm).objective(flatten(rows, algorithm)[0])
+        _, metrics = named(algorithm)[1](flatten(rows, algorithm)[0])
         return {"ratio": metrics["ratio"], "clipped": metrics["cut_high"] + metrics["cut_low"]}
 
-    def value_loss(self, value: Tensor, old_value: Tensor, target: Tensor, *, clip: float | None) -> Tensor:
-        return ValueLoss(clip=clip)(CriticInputs(value=value, old_value=old_value, target=target, tokens=len(value)))[0]
+    def value_loss(self, value: Tensor, old_value: Tensor, target: Tensor, *, clip: float | None, scale: float = 1.0) -> Tensor:
+        return ValueLoss(clip=clip, scale=scale)(
+            CriticInputs(value=value, old_value=old_value, target=target, tokens=len(value))
+        )[0]
 
     def model_gradient(
         self,
         algorithm: str,
         model: PreTrainedModel,
         groups: Sequence[EpisodeGroup],
-        advantage: NDArray[np.float64],
+        advantage: Floats,
         *,
         budget: int,
     ) -> Mapping[str, Tensor]:
@@ -121,11 +205,37 @@ class Ours:
         return restrict(logits[None].clone(), [params], [legal])[0].log_softmax(-1)
 
 
+def named(algorithm: str) -> tuple[Credit | None, Objective]:
+    """Credit and objective of a preset or of a variant."""
+    return VARIANTS[algorithm] if algorithm in VARIANTS else (preset(algorithm).credit, preset(algorithm).objective)
+
+
+def _known(c: Columns, given: Given) -> Columns:
+    """Columns with all that is known beside the episodes."""
+    assert c.logp_T is not None
+    p, rows = np.exp(c.logp_T), len(c.span_S)
+    value = np.asarray(given.get("value", 0.0), np.float64)
+    entropy = -p * c.logp_T - (1 - p) * np.log(np.maximum(1 - p, 1e-300))
+    return replace(
+        c,
+        value_T=np.broadcast_to(value, p.shape),
+        value_S=given.get("rollout_value", np.full(rows, value.flat[0])),
+        after_S=np.full(rows, given.get("after", 0.0)),
+        penalty_T=given.get("token_reward"),
+        policy_logp_T=given.get("policy_logp", c.logp_T),
+        ref_logp_T=given.get("ref_logp", c.logp_T),
+        square_T=given.get("square", p**2 + (1 - p) ** 2),
+        entropy_T=given.get("entropy", entropy),
+        baseline_E=given.get("baseline"),
+        answer_S=given.get("answer"),
+    )
+
+
 def flatten(rows: Rows, algorithm: str) -> tuple[LossInputs, Tensor]:
     """The action tokens of all rows, and the row of each.  What is compared may be rows, or their first actions (Step-DPO)."""
     row = torch.arange(len(rows.mask))[:, None].expand_as(rows.mask)[rows.mask]
     turn, prompt = rows.turn[rows.mask], rows.prompt[row]
-    actions = compares(preset(algorithm).objective) == "actions"
+    actions = compares(named(algorithm)[1]) == "actions"
     first = torch.stack([each[each >= 0][0] for each in rows.turn])
     sequence = turn if actions else row
     inputs = LossInputs(

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
-from torch import Tensor
 
 from sojourn.conformance.adapter import Adapter, gradient
-from sojourn.conformance.algorithms import CLIPPING, LENGTH, MUTING, RATIOS
+from sojourn.conformance.algorithms import CLIPPING, MUTING, RATIOS
 from sojourn.conformance.batches import batch
 from sojourn.conformance.layout_checks import TURNS, offered, own, same
-from sojourn.conformance.rows import Rows, to_rows
-from sojourn.objectives.aggregation import Over
-
-
-def weights(mask: Tensor, over: Over) -> Tensor:
-    """Weight of each token in a mean over tokens, over sequences, ..., shape (B, L); 0 off the mask."""
-    tokens, rows, length = mask.sum(), torch.tensor(len(mask)), mask.sum(1, keepdim=True)
-    return mask / {"tokens": tokens, "sequences": rows * length, "sequence_sums": rows, "constant": rows * LENGTH}[over]
-
-
-def at_the_start() -> Rows:
-    """The policy is the one that sampled, and the reference."""
-    rows = to_rows(batch(TURNS))
-    return Rows(**{**vars(rows), "ref_logp": rows.logp.detach()})
+from sojourn.conformance.loss_formulas import POLICY_GRADIENTS, Numbers, reinforce
+from sojourn.conformance.moved_rows import moved_rows
+from sojourn.conformance.rows import to_rows
 
 
 def the_first_update_is_reinforce(adapter: Adapter) -> str:
-    """The gradient of -sum w A log pi, w = 1/N, 1/(B |y|), 1/B or 1/(B L): whatever the trust region, the constant is 1."""
-    rows, over_of = at_the_start(), {name: over for over, names in RATIOS.items() for name in names}
-    asked = offered(adapter, own(over_of))
+    """The gradient of -sum w A log pi, w = 1/N, 1/(B |y|), 1/B or 1/(B L): whatever the trust region, the constant is 1; and w beta
+    times the slope of the divergence from a reference that is another policy."""
+    rows, over_of = moved_rows(0.0), {name: over for over, names in RATIOS.items() for name in names}
+    numbers, asked = Numbers(rows), offered(adapter, own(over_of))
     for name, _ in asked:
-        expected, seen = -weights(rows.mask, over_of[name]) * rows.advantage, gradient(adapter, name, rows)
+        formula = replace(POLICY_GRADIENTS[name], slope=reinforce, over=over_of[name], weight=None)
+        right, seen = torch.from_numpy(formula.gradient(numbers)), gradient(adapter, name, rows)
         kept = seen != 0 if name in MUTING else rows.mask
         assert kept.any(), f"{name}: no token is trained"
-        same(torch.where(kept, expected, 0.0), seen, name)
-    return f"{len(asked)} policy gradients, each with its constant: 1/N, 1/(B |y|), 1/B or 1/(B L)"
+        same(torch.where(kept, right, 0.0), seen, name)
+    return f"{len(asked)} policy gradients, each with its constant: 1/N, 1/(B |y|), 1/B or 1/(B L); off the reference"
 
 
 def at_the_first_update_nothing_is_clipped(adapter: Adapter) -> str:
-    rows, asked = at_the_start(), [name for names in RATIOS.values() for name in names if name != "kl_cov"]
+    rows, asked = moved_rows(0.0), [name for names in RATIOS.values() for name in names if name != "kl_cov"]
     names = [name for name, _ in offered(adapter, own(asked))]
     said = {name: adapter.reported(name, rows) for name in names}
     for name, reported in said.items():

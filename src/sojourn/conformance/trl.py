@@ -14,13 +14,11 @@ from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, distributed
 from trl import GRPOTrainer  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-from sojourn.conformance.adapter import NotOffered
+from sojourn.conformance.adapter import Adapter, NotOffered
 from sojourn.conformance.algorithms import LENGTH
 from sojourn.conformance.rows import Rows
 from sojourn.core import EpisodeGroup
@@ -50,26 +48,17 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Trl:
+class Trl(Adapter):
     """TRL's loss functions."""
 
     def __init__(self) -> None:
         self.name = f"trl {version('trl')}"
 
-    def advantages(self, algorithm: str, groups: Sequence[EpisodeGroup], **given: Any) -> NDArray[np.float64]:
+    def advantages(self, algorithm: str, groups: Sequence[EpisodeGroup], **given: Any) -> Any:
         raise NotOffered("TRL's advantages are computed inside its generation step")
-
-    def gae(self, groups: Sequence[EpisodeGroup], **given: Any) -> NDArray[np.float64]:
-        raise NotOffered("GRPOTrainer has no values")
-
-    def value_loss(self, value: Tensor, old_value: Tensor, target: Tensor, **given: Any) -> Tensor:
-        raise NotOffered("GRPOTrainer has no critic")
 
     def model_gradient(self, algorithm: str, model: Any, groups: Sequence[EpisodeGroup], advantage: Any, **given: Any) -> Any:
         raise NotOffered("TRL trains rows, and takes no groups of episodes that were sampled elsewhere")
-
-    def sampled_logprobs(self, logits: Tensor, **given: Any) -> Tensor:
-        raise NotOffered("sampling belongs to the engine that TRL drives")
 
     def loss(
         self, algorithm: str, rows: Rows, micro_batches: Sequence[Sequence[int]], *, aggregation: Over | None = None
