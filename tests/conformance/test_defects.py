@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sojourn.conformance import CHECKS, Rows
 from sojourn.conformance.ours import Ours, flatten
-from sojourn.core import EpisodeGroup, StopReason, TrajectoryTree
+from sojourn.core import EpisodeGroup, Standing, StopReason, TrajectoryTree
 from sojourn.credit import Normaliser, columns
 from sojourn.objectives.presets import preset
 
@@ -301,6 +301,17 @@ def tokens_of(groups: Sequence[EpisodeGroup], budget: int) -> float:
     return sum(len(span.tokens) for each in groups for span in each.tree.spans)
 
 
+class Trained(Ours):
+    """Trains what is unusable, or drops what is degraded but real."""
+
+    def __init__(self, *, unusable: bool = False, degraded: bool = True) -> None:
+        self.learns = {Standing.UNUSABLE: unusable, Standing.DEGRADED: degraded}
+
+    def trained(self, algorithm: str, groups: Sequence[EpisodeGroup]) -> Any:
+        standing = [episode.standing for each in groups for episode in each.episodes]
+        return np.array([self.learns.get(each, each is Standing.VALID) for each in standing])
+
+
 DEFECTS: dict[str, list[Ours]] = {
     "I1 observations do not reach advantages": [Credited(by_observation)],
     "I1 observation values do not reach gradients": [Lossy(unmasked)],
@@ -322,6 +333,7 @@ DEFECTS: dict[str, list[Ours]] = {
     "I6 a group of one gives exactly 0": [Credited(raw_singletons)],
     "I7 shift and scale of rewards": [Credited(positional), Factor("dr_grpo", 0.0)],
     "I8 an infrastructure failure is no sample": [Credited(with_failures), Credited(trained_failures)],
+    "I8 a failure means what its class says": [Credited(with_failures), Trained(unusable=True), Trained(degraded=False)],
     "I8 a broken episode leaves the update": [Updated(mended)],
     "I9 the first update is REINFORCE": [Lossy(flipped), Lossy(off_by(0.5, "gspo")), Lossy(off_by(1.001, "sapo"))],
     "I9 at the first update nothing is clipped": [Reporting(ratio=1.01), Reporting(clipped=0.1), Reporting(clipped=0.0)],

@@ -13,14 +13,14 @@ from sojourn.conformance.ours import Ours
 CAUGHT: dict[str, list[str]] = {
     "N1 returns against a group, a batch, another rollout": [
         "returns - total / np.maximum(count, 1.0)", "np.where(columns.valid_E, columns.length_E, 0)", "columns.return_E - columns.baseline_E",
-        "alpha * centred / self.scale", "centred / (mean + self.epsilon)", "centred * count / np.maximum(count - 1, 1)",
+        "alpha * centred / self.scale", "np.divide(centred, mean + self.epsilon", "centred * count / np.maximum(count - 1, 1)",
         "np.maximum(count - unbiased, 1)", "_deviation(value, _bucket(group, self.deviation)", "columns.return_E[order[-2]]", "ddof=1",
         "bucket = _bucket(group, self.mean)", "total += weight * part(columns)", "np.maximum(advantage_T, 0.0)",
     ],
     "N1 bounded advantages": ["np.clip(advantage_T, -self.limit, self.limit)"],
     "N1 whitened token returns": ['mean="batch" if self.centre else "none"'],
     "N1 a divergence in the reward": [
-        "return own - columns.ref_logp_T", "before - self.coefficient * divergence", '"k2": log**2 / 2', "np.exp(-log) - 1 + log",
+        "return own - columns.ref_logp_T", "before - self.coefficient * divergence", '"k2": log**2 / 2', "capped_exp(-log) - 1 + log",
         ", -log_ratio(columns), 0.0)", "np.full(len(reward), self.gamma)",
     ],
     "N1 several terms": ["total += self.weights.get(name, 1.0) * value", "spread_episodes(ACROSS(total, columns.group_E, columns.valid_E))"],
@@ -35,7 +35,7 @@ CAUGHT: dict[str, list[str]] = {
         "outcome[columns.episode_S] + self.kappa * turn", 'buckets(columns, "turn"), paid_S', "backward_actions(columns, reward, self.gamma)",
         "return turn, paid, columns.return_E - np.bincount",
     ],
-    "N2 information gain": ["mean_of_children(columns, columns.answer_S) - columns.answer_S"],
+    "N2 information gain": ["mean_of_children(columns, known) - known"],
     "N2 returns of actions": ["_number(columns.group_S, columns.turn_S)", "backward_actions(columns, columns.earned_S, gamma)"],
     "N3 leaves of a tree": ['total if self.shared == "soft"', "result[row] += result[columns.parent_S[row]]"],
     "N3 branches of a tree": [
@@ -62,7 +62,7 @@ CAUGHT: dict[str, list[str]] = {
     "N5 what is reported as clipped": ["(advantage > 0) & (ratio > 1 + self.high)"],
     "N6 filters": [
         "_spread(columns) > 0", "np.argsort(-spread[first]", "np.ceil(self.share * len(groups))", "(rate >= self.low) & (rate <= self.high)",
-        "return ~columns.bootstraps_E",
+        "kept = ~columns.bootstraps_E",
     ],
     "N6 resampling on correct": ["np.argsort(-quality[wins]", "max(share, min(least, losses))"],
     "N6 pairs": ["order[::-1].tolist()", "np.argsort(-value_N[mine]", "value_N[good] - value_N[bad] > margin"],
@@ -75,9 +75,9 @@ CAUGHT: dict[str, list[str]] = {
     ],
     "I13 gradients are those of the formulas": [
         "log = (inputs.old_logp - inputs.behaviour_logp)", "rho.clamp(self.low, self.high)", "log = segment_mean(log, inputs.sequence)",
-        "kept = order[mean < self.tau]", "(-log).exp() - 1 + log", "torch.sigmoid(-value)", "self.smoothing * logsigmoid(-margin)",
+        "kept = order[mean < self.tau]", "capped_exp(-log) - 1 + log", "torch.sigmoid(-value)", "self.smoothing * logsigmoid(-margin)",
         'inputs.turn if granularity == "turn" else inputs.sequence', "inputs.advantage > 0, self.tau_good", "moved > self.high",
-        "torch.minimum(loss, bound)", "probability * (1 - probability)", "(1 - log.exp())",
+        "torch.minimum(loss, bound)", "probability * (1 - probability)", "(1 - capped_exp(log))",
     ],
 }  # fmt: skip
 """Texts of planted defects, by the check that must see them."""

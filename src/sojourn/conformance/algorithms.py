@@ -49,6 +49,8 @@ VARIANTS = {
     "returns_k1": "the return that follows each token, with 0.5 (log pi - log pi_ref) taken off each token's reward",
     "returns_k2": "the same with half its square",
     "returns_k3": "the same with exp(-l) - 1 + l, l = log pi - log pi_ref",
+    "returns_abs": "the same with |l|",
+    "igpo_probability": "igpo, gains as differences of probabilities",
     "discounted_returns": "the return that follows each token, discounted by 0.9 for each token",
     "weighted_sum": "half the advantage of dr_grpo and twice the return that follows",
     "positive_only": "dr_grpo, negative advantages set to 0",

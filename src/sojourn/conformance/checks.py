@@ -45,6 +45,7 @@ CHECKS: dict[str, Callable[[Adapter], str]] = {
     "I6 a group of one gives exactly 0": credit.a_group_of_one_gives_exactly_zero,
     "I7 shift and scale of rewards": credit.shift_and_scale_of_rewards,
     "I8 an infrastructure failure is no sample": credit.an_infrastructure_failure_is_no_sample,
+    "I8 a failure means what its class says": credit.a_failure_means_what_its_class_says,
     "I8 a broken episode leaves the update": model.a_broken_episode_leaves_the_update,
     "I9 the first update is REINFORCE": start.the_first_update_is_reinforce,
     "I9 at the first update nothing is clipped": start.at_the_first_update_nothing_is_clipped,

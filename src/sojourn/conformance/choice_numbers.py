@@ -12,7 +12,7 @@ from sojourn.conformance.numbers import answers, near
 from sojourn.conformance.synthetic import Script, Turn, group
 from sojourn.core import EpisodeGroup, StopReason
 
-ENDS = (StopReason.TERMINATED, StopReason.TERMINATED, StopReason.TOKEN_LIMIT)
+ENDS = (StopReason.TERMINATED, StopReason.TERMINATED, StopReason.TOKEN_LIMIT, StopReason.TERMINATED)
 RETURNS = ([1.0, 0.0], [0.1, 0.1, 0.1], [4.0, 0.0], [0.5, 0.5], [1.0, 0.5])
 """Of five groups; their deviations are in the order third, first, fifth, and none in the others."""
 
@@ -28,16 +28,18 @@ def filtered(adapter: Adapter, name: str, groups: list[EpisodeGroup], expected: 
 
 def groups_are_kept_or_dropped(adapter: Adapter) -> str:
     """DAPO drops groups of equal returns.  StarPO-S keeps a quarter, of five groups two (rounded up): those of largest deviation.
-    R-Zero keeps shares of successes from 0.3 to 0.8: of 1/4, 2/4, 3/4 and 4/4 the middle ones.  Without cut answers, one of a group
-    whose others differ is not trained."""
+    R-Zero keeps shares of successes from 0.3 to 0.8: of 1/4, 2/4, 3/4 and 4/4 the middle ones.  Without cut answers: the
+    third episode is cut at the limit of tokens, the fourth in its last answer; the second was cut in an earlier one, and is trained."""
     made = [answers(each, [1] * len(each), key=str(k)) for k, each in enumerate(RETURNS)]
     rates = [answers([0.0] * 4, [1] * 4, key=str(k), wins=[i < k for i in range(4)]) for k in range(1, 5)]
-    cut = group([Script([Turn(1)], final=r, stop=s) for r, s in zip((1.0, 0.0, 0.5), ENDS, strict=True)])
+    cut = group([Script([Turn(1), Turn(1)], final=r, stop=s) for r, s in zip((1.0, 0.0, 0.5, 0.2), ENDS, strict=True)])
+    for number, turn in ((1, 0), (3, 1)):
+        cut.tree[cut.episodes[number].actions[turn]].stop = "length"
     questions = [
         ("dapo", made, [[1, 1], [0] * 3, [1, 1], [0, 0], [1, 1]]),
         ("starpo_s", made, [[1, 1], [0] * 3, [1, 1], [0, 0], [0, 0]]),
         ("r_zero", rates, [[0] * 4, [1] * 4, [1] * 4, [0] * 4]),
-        ("overlong_masked", [cut], [[1, 1, 0]]),
+        ("overlong_masked", [cut], [[1, 1, 0, 0]]),
     ]
     return ", ".join(filtered(adapter, *question) for question in answerable(questions, lambda q: adapter.trained(q[0], q[1])))
 

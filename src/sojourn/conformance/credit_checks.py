@@ -6,6 +6,7 @@ Each check takes an adapter, raises `AssertionError` with what it saw, and retur
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from sojourn.conformance.adapter import Adapter, answerable
 from sojourn.conformance.algorithms import GROUPED, OVER_ACTIONS, SCALED, VALUED, WHITENED
 from sojourn.conformance.synthetic import Script, Turn, group
-from sojourn.core import EpisodeGroup
+from sojourn.core import EpisodeGroup, Standing
 
 RETURNS = (1.0, 0.0, 0.25, 0.75)
 FORKED = Script([Turn(2)], branches=[Script([Turn(1)]), Script([Turn(2)]), Script([Turn(1)])])
@@ -124,3 +125,22 @@ def an_infrastructure_failure_is_no_sample(adapter: Adapter) -> str:
         assert not seen[6:9].any(), f"{name}: the broken episode is trained"
         equal(adapter.advantages(name, [without]), np.concatenate([seen[:6], seen[9:]]), name)
     return f"{len(names)} estimators"
+
+
+def a_failure_means_what_its_class_says(adapter: Adapter) -> str:
+    """One of five episodes of a group broke.  No result: the others are compared as if it were not there.  Complete but unusable: as if
+    nothing had happened, but it is not trained.  Degraded but real: as if nothing had happened, and it is trained."""
+    names, place = offered(adapter, GROUPED), slice(6, 9)
+    sound = Script([Turn(2), Turn(1)], final=0.9)
+    whole, without = (evenly([*scripts()[:2], *broken, *scripts()[2:]]) for broken in ([sound], []))
+    for standing, trained in ((Standing.DEGRADED, True), (Standing.UNUSABLE, False), (Standing.NO_RESULT, False)):
+        broken = replace(sound, failed=True, standing=standing)
+        made = [evenly([*scripts()[:2], broken, *scripts()[2:]])]
+        learned = adapter.trained("grpo", made).tolist()
+        assert learned == [True, True, trained, True, True], f"{standing.name.lower()}: trained are {learned}"
+        for name in names:
+            seen, expected = np.delete(adapter.advantages(name, made), place), adapter.advantages(name, [without])
+            if standing is not Standing.NO_RESULT:
+                expected = np.delete(adapter.advantages(name, [whole]), place)
+            equal(seen, expected, f"{name}, {standing.name.lower()}")
+    return f"{len(names)} estimators; degraded, unusable, no result"

@@ -118,14 +118,14 @@ def two_turns() -> tuple[list[EpisodeGroup], list[float], list[float]]:
 def divergences_are_taken_off_the_reward(adapter: Adapter) -> str:
     """The return that follows each token of `two_turns`, less 0.5 k for each token from there on; l = log pi - log pi_ref is
 
-        0.5 -0.5 0.25 | 1.5 -0.5 0 1 | -0.5 0.125,   k1 = l,  k2 = l^2 / 2,  k3 = exp(-l) - 1 + l.
+        0.5 -0.5 0.25 | 1.5 -0.5 0 1 | -0.5 0.125,   k1 = l,  k2 = l^2 / 2,  k3 = exp(-l) - 1 + l,  or |l|.
 
     RLOO: R_i = reward - 0.03 sum l over the episode (sums 0.25, 2, -0.375), so R = 2.4925, 1.19, -0.98875, each less the mean of
     the other two: 2.391875, 0.438125, -2.83.  Distillation: A = -l.
     """
     groups, logp, ref = two_turns()
     gap = np.subtract(logp, ref)
-    estimates = {"returns_k1": gap, "returns_k2": gap**2 / 2, "returns_k3": np.exp(-gap) - 1 + gap}
+    estimates = {"returns_k1": gap, "returns_k2": gap**2 / 2, "returns_k3": np.exp(-gap) - 1 + gap, "returns_abs": np.abs(gap)}
     given, cuts, lengths = Given(ref_logp=np.array(ref)), [3, 7], [3, 4, 2]
     cases = {
         name: Case(groups, np.concatenate([following(r) for r in np.split(np.concatenate(TOKEN_REWARDS) - 0.5 * k, cuts)]), given)

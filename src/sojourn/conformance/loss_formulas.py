@@ -59,6 +59,10 @@ class Numbers:
         return mean
 
 
+def _sigmoid(x: Floats | float) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
 def weights(mask: Bools, over: Over, prompt: NDArray[np.int64]) -> Floats:
     """Weight of each token: 1/N, 1/(B |y|), 1/B, 1/(B L) or 1/(P n_p), 0 off the mask."""
     rows, length = len(mask), mask.sum(1, keepdims=True)
@@ -67,7 +71,7 @@ def weights(mask: Bools, over: Over, prompt: NDArray[np.int64]) -> Floats:
         "tokens": mask.sum(), "sequences": rows * length, "sequence_sums": rows, "constant": rows * LENGTH,
         "prompts": len(np.unique(prompt)) * of_prompt,
     }  # fmt: skip
-    return mask / below[over]
+    return np.asarray(mask / below[over], np.float64)
 
 
 def clip(
@@ -110,8 +114,9 @@ def kimi(x: Numbers) -> Floats:
 
 def vespo(x: Numbers) -> Floats:
     """-sg[R^k exp(lambda (1 - R))] A log pi, R of the sequence; (k, lambda) = (2, 3) for A > 0, else (3, 2).  [arXiv 2602.10693]"""
-    r = np.exp(x.row_sum(x.l + x.s))
-    return -x.a * np.where(x.a > 0, r**2 * np.exp(3 * (1 - r)), r**3 * np.exp(2 * (1 - r)))
+    r: Floats = np.exp(x.row_sum(x.l + x.s))
+    weight: Floats = np.where(x.a > 0, r**2 * np.exp(3 * (1 - r)), r**3 * np.exp(2 * (1 - r)))
+    return -x.a * weight
 
 
 def topr(x: Numbers) -> Floats:
@@ -123,7 +128,7 @@ def topr(x: Numbers) -> Floats:
 def sapo(x: Numbers) -> Floats:
     """-(4 / tau) sigmoid(tau (r - 1)) A, tau 1 for A > 0, else 1.05: -4 q (1 - q) r A.  [arXiv 2511.20347]"""
     r = np.exp(x.l)
-    q = 1 / (1 + np.exp(-np.where(x.a > 0, 1.0, 1.05) * (r - 1)))
+    q = _sigmoid(np.where(x.a > 0, 1.0, 1.05) * (r - 1))
     return -4 * q * (1 - q) * r * x.a
 
 
@@ -244,10 +249,6 @@ POLICY_GRADIENTS: dict[str, Formula] = {
 """Where nothing is said, the mean runs over tokens.  Of clip_cov one token more is muted, at random."""
 
 
-def _sigmoid(x: Floats | float) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
 def _kto(x: Numbers) -> Floats:
     """1 - s(v) for A > 0, 1 - s(-v) for A < 0; v = 0.1 D - z0, z0 = max(0, mean of 0.1 D at the start).  [arXiv 2402.01306]"""
     z0 = max(0.0, 0.1 * float(x.old_d.sum()) / x.rows)
@@ -281,7 +282,8 @@ def of_pairs(name: str, x: Numbers) -> Floats:
 
 def _side(name: str, x: Numbers, row: int) -> Bools:
     """The tokens that are compared: the row's, for Step-DPO those of its first turn."""
-    return x.mask[row] & (x.turn[row] == x.turn[row, 0]) if name == "step_dpo" else x.mask[row]
+    side: Bools = x.mask[row] & ((name != "step_dpo") | (x.turn[row] == x.turn[row, 0]))
+    return side
 
 
 Pair = Callable[[Numbers, int, int, Bools, Bools], tuple[Floats | float, Floats | float]]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sojourn.conformance.adapter import Adapter, Given, NotOffered
 from sojourn.conformance.synthetic import Script, Turn, group
@@ -58,7 +58,7 @@ def answers(
     returns: Sequence[float], lengths: Sequence[int], *, key: str = "g", wins: Sequence[bool] | None = None
 ) -> EpisodeGroup:
     """A group of single answers, paid at the end."""
-    won = wins or [None] * len(returns)
+    won: Sequence[bool | None] = wins or [None] * len(returns)
     scripts = [Script([Turn(n)], final=r, success=w) for r, n, w in zip(returns, lengths, won, strict=True)]
     return group(scripts, key=key)
 
@@ -74,7 +74,7 @@ def said(groups: Iterable[EpisodeGroup], logp: Sequence[float]) -> None:
     assert not rest, "as many log-probabilities as action tokens"
 
 
-def spread(values: ArrayLike, lengths: ArrayLike) -> Floats:
+def spread(values: ArrayLike, lengths: Sequence[int] | NDArray[np.int64]) -> Floats:
     """Each value for as many tokens."""
     return np.repeat(np.asarray(values, np.float64), lengths)
 
@@ -82,7 +82,7 @@ def spread(values: ArrayLike, lengths: ArrayLike) -> Floats:
 def scaled(values: ArrayLike) -> Floats:
     """(x - mean) / deviation, squares divided by n - 1."""
     x = np.asarray(values, np.float64)
-    return (x - x.mean()) / x.std(ddof=1)
+    return np.asarray((x - x.mean()) / x.std(ddof=1))
 
 
 def following(rewards: ArrayLike, gamma: float = 1.0) -> Floats:

@@ -21,6 +21,7 @@ from sojourn.core import (
     Kind,
     Message,
     Span,
+    Standing,
     StopReason,
     Task,
     ToolCall,
@@ -50,12 +51,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Script:
-    """One episode: a chain of turns, or a tree of them (a `Sequence` of `Script` as the last turn's branches)."""
+    """One episode: a chain of turns, or a tree of them (a `Sequence` of `Script` as the last turn's branches).
+
+    failed: something beneath it broke.  standing: what that means for its data; None for what a failure beneath means, no result.
+    """
 
     turns: Sequence[Turn]
     final: float = 0.0
     stop: StopReason = StopReason.TERMINATED
     failed: bool = False
+    standing: Standing | None = None
     success: bool | None = None
     branches: Sequence[Script] = field(default=())
 
@@ -72,7 +77,7 @@ def group(scripts: Sequence[Script], *, key: str = "g", seed: int = 0) -> Episod
         if script.final:
             episode.reward = {"final": script.final}
         if script.failed:
-            episode.failures = [Failure(FailureKind.INFRASTRUCTURE, "test", "broke")]
+            episode.failures = [Failure(FailureKind.INFRASTRUCTURE, "test", "broke", script.standing)]
         if script.success is not None:
             episode.info["success"] = script.success
         built.episodes.append(episode)

@@ -77,11 +77,13 @@ def paid_turns_are_credited(adapter: Adapter) -> str:
 
 def what_an_action_taught_is_credited(adapter: Adapter) -> str:
     """IGPO.  log p(answer) before each action -3 -2 -1.5 | -2 -2.5 | -1: gains 1 .5 | -.5, mean 1/3, deviation s = sqrt(21 / 36).
-    Outcomes 1, 0, 2 scale to 0, -1, 1.  A = (5/6)/s (1/6)/s 0 | -(5/6)/s-1 -1 | 1."""
+    Outcomes 1, 0, 2 scale to 0, -1, 1.  A = (5/6)/s (1/6)/s 0 | -(5/6)/s-1 -1 | 1.  With p = .2 .6 .8 | .5 .3 | .1 gains of
+    probability are 0.4 times these, so that scaled they are the same."""
     made = group([Script([Turn(1), Turn(2), Turn(1)], final=1.0), Script([Turn(2), Turn(1)]), Script([Turn(1)], final=2.0)])
     s = sqrt(21 / 36)
     expected = spread([5 / 6 / s, 1 / 6 / s, 0, -5 / 6 / s - 1, -1, 1], [1, 2, 1, 2, 1, 1])
-    hold(adapter, {"igpo": Case([made], expected, Given(answer=np.array([-3.0, -2.0, -1.5, -2.0, -2.5, -1.0])))})
+    known = {"igpo": [-3.0, -2.0, -1.5, -2.0, -2.5, -1.0], "igpo_probability": np.log([0.2, 0.6, 0.8, 0.5, 0.3, 0.1])}
+    hold(adapter, {name: Case([made], expected, Given(answer=np.array(each))) for name, each in known.items()})
     return "igpo, gains of different size and sign"
 
 

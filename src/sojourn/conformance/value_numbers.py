@@ -5,6 +5,8 @@ Advantages are summed up from their definition, A_t = sum_k (product of gamma la
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -86,6 +88,9 @@ def the_number_of_a_worked_example(adapter: Adapter) -> str:
     return "three tokens, and two turns"
 
 
+LEVELS: tuple[Literal["token", "turn"], ...] = ("token", "turn")
+
+
 def at_a_fork_the_future_is_the_mean_of_the_branches(adapter: Adapter) -> str:
     """V = .5 before the trunk, .2 .4 .9 before its branches, which are paid 1, 0, 0.5; gamma .9, lambda .5.
 
@@ -96,8 +101,8 @@ def at_a_fork_the_future_is_the_mean_of_the_branches(adapter: Adapter) -> str:
     for last, expected in ((0.5, [-0.05, 0.8, -0.4, -0.4]), (2.0, [0.175, 0.8, -0.4, 1.1])):
         branches = [Script([Turn(1, reward=r)]) for r in (1.0, 0.0, last)]
         tree = [group([Script([Turn(1)], branches=branches)])]
-        for level in ("token", "turn"):
-            near(adapter.gae(tree, level=level, gamma=0.9, lam=0.5, value=value, after=0.0), expected, f"{level}s")  # type: ignore[arg-type]
+        for level in LEVELS:
+            near(adapter.gae(tree, level=level, gamma=0.9, lam=0.5, value=value, after=0.0), expected, f"{level}s")
     return "three branches, over tokens and over turns"
 
 
