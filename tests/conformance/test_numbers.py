@@ -20,7 +20,7 @@ CAUGHT: dict[str, list[str]] = {
     "N1 bounded advantages": ["np.clip(advantage_T, -self.limit, self.limit)"],
     "N1 whitened token returns": ['mean="batch" if self.centre else "none"'],
     "N1 a divergence in the reward": [
-        "return own - columns.ref_logp_T", "before - self.coefficient * divergence", '"k2": log**2 / 2', "capped_exp(-log) - 1 + log",
+        "return own - columns.ref_logp_T", "before - coefficient * divergence", '"k2": log**2 / 2', "capped_exp(-log) - 1 + log",
         ", -log_ratio(columns), 0.0)", "np.full(len(reward), self.gamma)",
     ],
     "N1 several terms": ["total += self.weights.get(name, 1.0) * value", "spread_episodes(ACROSS(total, columns.group_E, columns.valid_E))"],
@@ -55,7 +55,7 @@ CAUGHT: dict[str, list[str]] = {
     ],
     "N4 the critic's targets": ["over_tokens(columns, value, gamma_T, lam) + value", "gamma_T[columns.start_S[1:] - 1] = gamma if"],
     "N5 tokens of high covariance": ["(advantage - advantage.mean()) * (logp - logp.mean())", "(value > self.low) & (value < self.high)"],
-    "N5 the entropy bonus": ["loss_T - self.entropy * inputs.entropy"],
+    "N5 the entropy bonus": ["loss_T - bonus * inputs.entropy"],
     "N5 means over uneven rows": [
         "(counts.sequences * counts.tokens_per_sequence[inputs.sequence])", "(counts.prompts * counts.tokens_per_prompt[inputs.prompt])",
     ],

@@ -18,7 +18,6 @@ from sojourn.conformance.ranks import of_all_ranks
 from sojourn.conformance.rows import Rows
 from sojourn.core import EpisodeGroup
 from sojourn.credit import (
-    BiLevelGae,
     Columns,
     Credit,
     Gae,
@@ -29,15 +28,14 @@ from sojourn.credit import (
     Sum,
     Then,
     TokenReturns,
-    VTrace,
     action_pairs,
     columns,
+    critic_targets,
     dr_grpo,
     episode_pairs,
     grpo,
     keep,
     shaping,
-    value_targets,
 )
 from sojourn.credit.columns import Floats
 from sojourn.engine import SamplingParams
@@ -62,7 +60,6 @@ from sojourn.objectives import (
 from sojourn.objectives.aggregation import Over
 from sojourn.objectives.inputs import compares
 from sojourn.objectives.presets import preset
-from sojourn.objectives.presets.refusals import walk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -140,17 +137,7 @@ class Ours:
         return Gae(level=level, gamma=gamma, lam=lam)(replace(c, value_T=value, after_S=np.full(len(c.span_S), after)))
 
     def targets(self, algorithm: str, groups: Sequence[EpisodeGroup], **given: Unpack[Given]) -> Floats:
-        table = _known(columns(groups), given)
-        for part in walk(named(algorithm)[0]):
-            if isinstance(part, KlInReward):
-                table = part.paid(table)
-            if isinstance(part, VTrace):
-                return part.targets(table)
-            if isinstance(part, BiLevelGae):
-                return value_targets(table, gamma=part.gamma, gamma_turn=part.gamma_turn)
-            if isinstance(part, Gae):
-                return value_targets(table, gamma=1.0 if part.level == "turn" else part.gamma, gamma_turn=part.gamma)
-        raise NotOffered(f"{algorithm} has no critic")
+        return critic_targets(named(algorithm)[0], _known(columns(groups), given))
 
     def trained(self, algorithm: str, groups: Sequence[EpisodeGroup]) -> NDArray[np.bool_]:
         return keep(preset(algorithm).filters, columns(groups))[1]

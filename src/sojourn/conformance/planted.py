@@ -27,7 +27,7 @@ PLANTED: dict[str, list[tuple[str, str]]] = {
     ],
     "credit/dense.py": [
         ("return own - columns.ref_logp_T", "return columns.ref_logp_T - own"),
-        ("before - self.coefficient * divergence", "before + self.coefficient * divergence"),
+        ("before - coefficient * divergence", "before + coefficient * divergence"),
         ('"k2": log**2 / 2', '"k2": log**2'),
         ("capped_exp(-log) - 1 + log", "capped_exp(log) - 1 - log"),
         (", -log_ratio(columns), 0.0)", ", log_ratio(columns), 0.0)"),
@@ -191,8 +191,8 @@ PLANTED: dict[str, list[tuple[str, str]]] = {
         ("logp=inputs.old_logp)).detach().sum() / inputs.counts.sequences", "logp=inputs.old_logp)).detach().sum() / inputs.counts.tokens"),
     ],
     "objectives/policy_gradient.py": [
-        ("loss_T + self.kl.coefficient * divergence", "loss_T - self.kl.coefficient * divergence"),
-        ("loss_T - self.entropy * inputs.entropy", "loss_T + self.entropy * inputs.entropy"),
+        ("loss_T + inputs.coefficients", "loss_T - inputs.coefficients"),
+        ("loss_T - bonus * inputs.entropy", "loss_T + bonus * inputs.entropy"),
         ("loss_T * correction(inputs)", "loss_T + correction(inputs)"),
         ("loss_T * inputs.weight", "loss_T"),
     ],

@@ -21,6 +21,10 @@ VALUE = np.array([0.3, -0.2, 0.5, 0.1, 0.9, -0.4, 0.25, 0.6])
 """Of the state before each token of `played`."""
 RATIO = np.array([0.5, 1.5, 2.5, 0.8, 1.2, 0.6, 3.0, 0.9])
 """pi / mu of each of these tokens."""
+LOGP = np.array([-0.5, -1.0, -0.25, -2.0, -0.75, -1.5, -0.5, -1.0])
+"""log mu."""
+GAP = np.array([0.5, -1.0, 0.25, 2.0, -0.5, 1.0, -0.75, 0.1])
+"""log mu - log pi_ref."""
 AFTER = 2.0
 """Value of the state in which the second episode was cut."""
 TOKENS = ((2, 1, 2), (1, 2))
@@ -32,7 +36,7 @@ def played() -> list[EpisodeGroup]:
     """An episode of 2 + 1 + 2 tokens that ends, and one of 1 + 2 that is cut."""
     turns = [[Turn(n, reward=r) for n, r in zip(*each, strict=True)] for each in zip(TOKENS, PAID, strict=True)]
     made = group([Script(turns[0], final=1.0), Script(turns[1], stop=StopReason.TRUNCATED)])
-    said([made], [-0.5, -1.0, -0.25, -2.0, -0.75, -1.5, -0.5, -1.0])
+    said([made], LOGP.tolist())
     return [made]
 
 
@@ -62,15 +66,13 @@ EACH = [2, 1, 2, 1, 2]
 def advantages_with_values_are_those_of_the_definition(adapter: Adapter) -> str:
     """lambda 0.95 (PPO) and 1 (StarPO-S) over tokens; over turns gamma 0.99, lambda 0.95, and lambda 0 with values of fresh rollouts
     (VinePPO: r + V' - V).  All but VinePPO's are whitened.  PPO with a reference is paid 0.05 (log pi - log pi_ref) less."""
-    gap = np.array([0.5, -1.0, 0.25, 2.0, -0.5, 1.0, -0.75, 0.1])
     fresh = np.array([0.2, 0.6, 1.0, -0.5, 0.4])
     given = Given(value=VALUE, after=AFTER)
-    logp = np.array([-0.5, -1.0, -0.25, -2.0, -0.75, -1.5, -0.5, -1.0])
     vine = spread(of_turns(1.0, 0.0, (fresh[:3], fresh[3:])), EACH)
     cases = {
         "ppo_plain": Case(played(), scaled(of_tokens(1.0, 0.95)), given),
         "starpo_s": Case(played(), scaled(of_tokens(1.0, 1.0)), given),
-        "ppo": Case(played(), scaled(of_tokens(1.0, 0.95, 0.05 * gap)), Given(**given, ref_logp=logp - gap)),
+        "ppo": Case(played(), scaled(of_tokens(1.0, 0.95, 0.05 * GAP)), Given(**given, ref_logp=LOGP - GAP)),
         "turn_ppo": Case(played(), scaled(spread(of_turns(0.99, 0.95, BEFORE), EACH)), given),
         "vine_ppo": Case(played(), vine, Given(**given, rollout_value=fresh)),
     }
@@ -144,8 +146,7 @@ def v_trace(reward: Floats, value: Floats, after: float, ratio: Floats) -> tuple
 def v_trace_off_policy(adapter: Adapter) -> str:
     """Ratios of 0.5 to 3 between the learner and what sampled, caps of 1."""
     parts = [v_trace(r, v, after, x) for r, v, after, x in zip(REWARDS, VALUES, AFTERS, np.split(RATIO, [5]), strict=True)]
-    logp = np.array([-0.5, -1.0, -0.25, -2.0, -0.75, -1.5, -0.5, -1.0])
-    given = Given(value=VALUE, after=AFTER, policy_logp=logp + np.log(RATIO))
+    given = Given(value=VALUE, after=AFTER, policy_logp=LOGP + np.log(RATIO))
     hold(adapter, {"impala": Case(played(), np.concatenate([advantage for _, advantage in parts]), given)})
     near(adapter.targets("impala", played(), **given), np.concatenate([target for target, _ in parts]), "targets")
     return "impala, advantages and targets"
@@ -160,6 +161,9 @@ def the_critic_predicts_returns(adapter: Adapter) -> str:
         np.concatenate([following(REWARDS[0]), following(REWARDS[1]) + AFTER]),
         "ppo",
     )
+    taken = np.split(0.05 * GAP, [5])
+    with_reference = [following(r - k) + after for r, k, after in zip(REWARDS, taken, AFTERS, strict=True)]
+    near(adapter.targets("ppo", played(), **given, ref_logp=LOGP - GAP), np.concatenate(with_reference), "ppo with a reference")
     for name, gamma in (("turn_ppo", 0.99), ("ragen", 0.95)):
         first = following([0.5, 0.0, 1.25], gamma)
         second = following([*PAID[1], AFTER], gamma)[:2]
