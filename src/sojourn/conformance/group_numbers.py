@@ -121,12 +121,13 @@ def divergences_are_taken_off_the_reward(adapter: Adapter) -> str:
         0.5 -0.5 0.25 | 1.5 -0.5 0 1 | -0.5 0.125,   k1 = l,  k2 = l^2 / 2,  k3 = exp(-l) - 1 + l,  or |l|.
 
     RLOO: R_i = reward - 0.03 sum l over the episode (sums 0.25, 2, -0.375), so R = 2.4925, 1.19, -0.98875, each less the mean of
-    the other two: 2.391875, 0.438125, -2.83.  Distillation: A = -l.
+    the other two: 2.391875, 0.438125, -2.83.  Distillation: A = -l.  pi is the learner's policy, which has moved since it sampled.
     """
     groups, logp, ref = two_turns()
     gap = np.subtract(logp, ref)
     estimates = {"returns_k1": gap, "returns_k2": gap**2 / 2, "returns_k3": np.exp(-gap) - 1 + gap, "returns_abs": np.abs(gap)}
-    given, cuts, lengths = Given(ref_logp=np.array(ref)), [3, 7], [3, 4, 2]
+    now = np.array(logp) - 0.125
+    given, cuts, lengths = Given(policy_logp=now, ref_logp=now - gap), [3, 7], [3, 4, 2]
     cases = {
         name: Case(groups, np.concatenate([following(r) for r in np.split(np.concatenate(TOKEN_REWARDS) - 0.5 * k, cuts)]), given)
         for name, k in estimates.items()

@@ -163,7 +163,11 @@ def the_critic_predicts_returns(adapter: Adapter) -> str:
     )
     taken = np.split(0.05 * GAP, [5])
     with_reference = [following(r - k) + after for r, k, after in zip(REWARDS, taken, AFTERS, strict=True)]
-    near(adapter.targets("ppo", played(), **given, ref_logp=LOGP - GAP), np.concatenate(with_reference), "ppo with a reference")
+    near(
+        adapter.targets("ppo", played(), value=VALUE, after=AFTER, ref_logp=LOGP - GAP),
+        np.concatenate(with_reference),
+        "ppo with a reference",
+    )
     for name, gamma in (("turn_ppo", 0.99), ("ragen", 0.95)):
         first = following([0.5, 0.0, 1.25], gamma)
         second = following([*PAID[1], AFTER], gamma)[:2]
