@@ -1,7 +1,7 @@
 """A small mutation tester: change one thing in a source file, and see whether its tests notice.
 
-    python conformance/mutants.py src/sojourn/credit/gae.py [...]        (no file: all of credit and objectives, without the presets)
-    python conformance/mutants.py --again OUTPUT                         (only what survived in an earlier run, by its output)
+    python tests/mutation/mutants.py src/sojourn/credit/gae.py [...]        (no file: all of credit and objectives, without the presets)
+    python tests/mutation/mutants.py --again OUTPUT                         (only what survived in an earlier run, by its output)
 
 Each mutant flips a sign or a comparison, swaps an operator, changes a number, negates a condition, drops a `detach`, or takes a sum
 for a mean.  A mutant runs in a fork of this process, which has loaded torch and pytest once, so that it costs only its tests.
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("credit", "objectives")
 TESTS = {
     "baselines passk tree": "credit/test_baselines.py credit/test_formula.py",
