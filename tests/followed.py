@@ -281,6 +281,18 @@ def tempered(own: Path, others: Sequence[Path]) -> Floats:
     return advantage + np.minimum(0.4 * entropy(POLICY)[list(own.states)], np.abs(advantage) / 2)
 
 
+def gated(own: Path, others: Sequence[Path]) -> Floats:
+    """Wins of what counts: the early pay of an episode that did not end is nothing."""
+    worth = [path.total if path.prize > 0 else path.pay[-1] for path in (own, others[0])]
+    return alike(sign(worth[0] - worth[1]), own)
+
+
+def by_entropy(own: Path, others: Sequence[Path]) -> Floats:
+    """A over the episode's entropy, relative to the mean of both."""
+    surprise = [entropy(POLICY)[list(path.states)].mean() for path in (own, *others)]
+    return wins(own, others) * np.mean(surprise) / surprise[0]
+
+
 def first_choice(own: Path, others: Sequence[Path]) -> Floats:
     """TreeRPO without forks: only the first choices are siblings; (R - mu) / sqrt(mu (1 - mu))."""
     mean = (own.total + others[0].total) / 2

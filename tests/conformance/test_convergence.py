@@ -19,6 +19,7 @@ from tabular import Adam, Batch, Fed, Floats, Path, World, ascent, rows, softmax
 
 from sojourn.credit import Columns, Normaliser, PassKBest, StepRelative, critic_targets, reads
 from sojourn.objectives import CriticInputs
+from sojourn.objectives.inputs import compares
 from sojourn.objectives.presets import PRESETS, Preset, preset
 from sojourn.objectives.presets.offline import OFFLINE
 
@@ -112,7 +113,7 @@ class Run:
         return softmax(self.logits)
 
 
-ON_POLICY = [name for name in PRESETS if name not in OFFLINE]
+ON_POLICY = [name for name, each in PRESETS.items() if name not in OFFLINE and not compares(each.objective) and name != "papo"]
 
 
 def own_deviation(name: str) -> bool:

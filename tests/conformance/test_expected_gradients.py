@@ -26,6 +26,7 @@ from followed import (
     WRONG,
     Part,
     alike,
+    by_entropy,
     by_turn,
     by_variance,
     centred,
@@ -34,6 +35,7 @@ from followed import (
     first_choice,
     from_reference,
     gae,
+    gated,
     groups,
     in_band,
     informed,
@@ -172,6 +174,18 @@ CLAIMS: dict[str, Claim] = {
     "filtered_bc": known("imitation of the winner", groups(lambda own, others: alike(own.total > others[0].total, own))),
     "awr": known("imitation by exp(R - mean)", groups(lambda own, others: alike(np.exp((own.total - others[0].total) / 2), own))),
     "marwil": known("imitation by exp(+-1 / sqrt 2)", groups(lambda own, others: np.exp(wins(own, others)))),
+    "pf_ppo": known("whitened GAE, of two the best and the worst", groups(white(lambda path: gae(path, lam=0.95, beta=0.05)))),
+    "psgpo": known("whitened GAE, KL in the reward", groups(white(lambda path: gae(path, lam=0.95, beta=0.05)))),
+    "posterior_grpo": winning(
+        groups(gated, "sequences"), to_reference(0.04), words="the chance to win with what a success has earned"
+    ),
+    "step_grpo": winning(WINS_BY_SEQUENCE, to_reference(0.04)),
+    "srpo": winning(WINS),
+    "greso": winning(WINS),
+    "ghpo": winning(WINS_BY_SEQUENCE),
+    "aspo": winning(WINS, words="without calls, the chance to win"),
+    "edge_grpo": known("the chance to win, the surer episode more", groups(by_entropy, "sequences")),
+    "dars": winning(WINS, words="the chance to win: of two, half or more are right"),
     "chord": known("the chance to win, and imitation of the winner", groups(with_imitation)),
 }
 SHOWN = "imitates what it is shown and reads no reward"
@@ -179,6 +193,8 @@ PAIRS = "learns which of two stored or sampled answers is preferred; its loss is
 NO_REWARD_OF_ITS_OWN = {
     "sft": SHOWN, "dft": SHOWN, "dpo": PAIRS, "cdpo": PAIRS, "rpo": PAIRS, "step_dpo": PAIRS, "ln_dpo": PAIRS, "tr_dpo": PAIRS,
     "ipo": PAIRS, "simpo": PAIRS, "orpo": PAIRS, "kto": "learns from verdicts on stored answers; its loss is checked by hand",
+    "beta_dpo": PAIRS, "lcpo": PAIRS, "skywork_r1v2": "half of it learns from pairs; its loss is checked by hand",
+    "papo": "reads a second look at the world; its loss is checked by hand",
 }  # fmt: skip
 
 

@@ -43,9 +43,9 @@ def test_every_credit_is_asked_for_numbers() -> None:
 
 
 def test_every_objective_is_asked_about() -> None:
-    """Of equal objectives one is enough."""
+    """Of equal objectives one is enough; PAPO's second look has numbers of its own."""
     asked = [preset(name).objective for name in LOSSES]
-    assert [name for name, each in PRESETS.items() if each.objective not in asked] == []
+    assert [name for name, each in PRESETS.items() if each.objective not in asked] == ["papo"]
 
 
 def test_what_is_not_offered_is_neither_passed_nor_failed_and_a_crash_fails() -> None:

@@ -16,10 +16,11 @@ COMPOSED = {
     "Then": "A = alpha (R",
     "KlInReward": "r_t <- r_t - beta l_t",
     "InformationGain": "r_s <- r_s + I_s",
+    "GatedTurns": "r_s <- 0",
 }
 PARTS = {"Sum": {"parts": (GPG(), MaxRL()), "weights": (1.0, 0.5)}, "Then": {"credit": GPG(), "transforms": (Bounded(),)}}
-PARTS["KlInReward"] = PARTS["InformationGain"] = {"credit": GPG()}
-OTHERS = ("Columns", "Normaliser", "Band", "Kept", "Overlong", "ResampleOnCorrect", "TopVariance", "ZeroSignal")
+PARTS["KlInReward"] = PARTS["InformationGain"] = PARTS["GatedTurns"] = {"credit": GPG()}
+OTHERS = ("Columns", "Normaliser", "Band", "Extremes", "Kept", "Overlong", "ResampleOnCorrect", "TopVariance", "ZeroSignal")
 NAMES = [name for name in credit.__all__ if is_dataclass(getattr(credit, name)) and name[0].isupper() and name not in OTHERS]
 
 

@@ -53,7 +53,7 @@ from sojourn.objectives import (
 from sojourn.objectives.inputs import compares, imitates, reach
 from sojourn.objectives.presets import PRESETS, check, preset
 
-FILLED = [name for name in COLUMNS if name not in ("ref_logp", "old_logp")]
+FILLED = [name for name in COLUMNS if name not in ("ref_logp", "old_logp", "blind_logp")]
 CREDITS = [name for name, each in PRESETS.items() if each.credit is not None]
 
 

@@ -27,6 +27,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "Then": {"credit": GPG(), "transforms": (Bounded(),)},
     "KlInReward": {"credit": GPG()},
     "InformationGain": {"credit": GPG()},
+    "GatedTurns": {"credit": GPG()},
     "Mix": {"parts": (Supervised(), Supervised()), "weights": (1.0, 0.5)},
     "KlTarget": {"nats": 1.0},
     "EntropyTarget": {"nats": 1.0},

@@ -32,14 +32,14 @@ TESTS = {
     "columns reading": "credit/test_columns.py credit/test_recursion_and_steps.py",
     "gae vtrace": "credit/test_values.py credit/test_formula.py",
     "recursion steps": "credit/test_recursion_and_steps.py credit/test_values.py credit/test_formula.py",
-    "compose dense turns transforms": "credit/test_turns_and_composition.py credit/test_formula.py",
+    "compose dense turns transforms": "credit/test_survey.py credit/test_turns_and_composition.py credit/test_formula.py",
     "formula": "credit/test_formula.py",
     "needs": "credit/test_needs.py",
     "ranges": "credit/test_options.py",
-    "filters pairs replay shaping": "credit/test_shaping_filters_pairs.py",
+    "filters pairs replay shaping": "credit/test_survey.py credit/test_shaping_filters_pairs.py",
     "ratio smooth trust_region weighted": "objectives/test_trust_regions.py objectives/test_far_from_the_start.py",
     "aggregation batch_rules correction inputs kl policy_gradient": "objectives/test_policy_gradient.py objectives/test_preference.py",
-    "kto preference": "objectives/test_preference.py objectives/test_far_from_the_start.py",
+    "kto preference perception preference_mixes": "objectives/test_survey.py objectives/test_preference.py objectives/test_far_from_the_start.py",
     "controllers critic supervised": "objectives/test_supervised_and_critic.py",
 }
 """Which tests guard which files."""

@@ -29,6 +29,9 @@ PAPERS: dict[str, dict[str, Any]] = {
     "Dpo": {"beta": 0.1, "smoothing": 0.0, "nll": 0.0, "by_length": False, "compares": "episodes"},
     "Ipo": {"beta": 0.1, "by_length": False},
     "SimPo": {"beta": 2.5, "gamma": 1.375},  # gamma 0.55 beta, arXiv 2405.14734
+    "BetaDpo": {"beta": 0.1, "a": 0.6, "m0": 0.0, "share": 0.8},
+    "Mpo": {"beta": 0.1, "preference": 0.8, "quality": 0.2, "likelihood": 1.0, "shift": 0.0},
+    "Perception": {"gamma": 0.01, "eta": 0.03},
     "Orpo": {"lam": 0.1},  # arXiv 2403.07691
     "Kto": {"beta": 0.1, "good": 1.0, "bad": 1.0},  # arXiv 2402.01306
     "Supervised": {"weight": "plain", "positive_only": False},
@@ -56,6 +59,9 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "Dpo": {"beta": UP, "smoothing": (0, 0.5), "nll": UP},
     "Ipo": {"beta": (1e-9, INF)},
     "SimPo": {"beta": UP, "gamma": UP},
+    "BetaDpo": {"beta": UP, "a": UP, "share": UNIT},
+    "Mpo": {"beta": UP, "preference": UP, "quality": UP, "likelihood": UP},
+    "Perception": {"gamma": UP, "eta": UP},
     "Orpo": {"lam": UP},
     "Sapo": {"tau_good": (1e-9, INF), "tau_bad": (1e-9, INF)},
     "GeometricMean": {"low": UP, "high": UP},

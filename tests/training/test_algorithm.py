@@ -28,9 +28,9 @@ LACKS = {
     "sft": "imitates all that it is shown",
     "dft": "imitates all that it is shown",
     "distillation": "needs a teacher",
+    "papo": "Perception reads blind_logp",
     "igpo": "the right answer is, but the task does not know it",
     "vine_ppo": "`snapshot` and `restore`",
-    "tree_rpo": r"must lie in \[0, 1\]",
 }
 """What the trainer, or this world, does not give an algorithm: it says so."""
 

@@ -27,7 +27,7 @@ RATIOS: dict[Over, tuple[str, ...]] = {
         "memagent", "prorl", "skywork_or1", "reinforce_pp_baseline", "ragen", "vine_ppo", "mt_grpo", "impala", "opo", "clip_cov",
         "kl_cov", "top_entropy",
     ),
-    "sequences": ("grpo", "r1", "gspo", "turn_gspo", "gmpo", "sapo", "gigpo", "tree_rpo", "deepseek_v32"),
+    "sequences": ("grpo", "r1", "gspo", "turn_gspo", "gmpo", "sapo", "gigpo", "tree_rpo", "deepseek_v32", "ghpo"),
     "sequence_sums": ("reinforce", "luspo", "topr"),
     "constant": ("dr_grpo",),
 }  # fmt: skip
@@ -40,7 +40,7 @@ MUTING = ("clip_cov", "top_entropy")
 """Policy gradients that leave some tokens out."""
 IMITATING = ("sft", "rft", "awr", "dft", "chord", "vapo", "kto")
 """Objectives that also, or only, make likely what was said."""
-PREFERRING = ("dpo", "cdpo", "rpo", "ln_dpo", "step_dpo", "ipo", "simpo", "orpo")
+PREFERRING = ("dpo", "cdpo", "rpo", "ln_dpo", "step_dpo", "ipo", "simpo", "orpo", "lcpo", "beta_dpo", "skywork_r1v2")
 """Objectives of pairs."""
 LOSSES = tuple(name for names in RATIOS.values() for name in names) + IMITATING + PREFERRING
 """Every objective."""

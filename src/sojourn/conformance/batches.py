@@ -49,4 +49,6 @@ def batch(
         ref_logp=old + 0.3 * normal(tokens),
         entropy=torch.rand(tokens, generator=draw, dtype=torch.float64).requires_grad_(),
         pairs=pairs,
+        blind_logp=old + 0.3 * normal(tokens),
+        blind_entropy=torch.rand(tokens, generator=draw, dtype=torch.float64),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -122,6 +122,31 @@ class ResampleOnCorrect:
         least = min(2, self.keep // 2)
         share = round(self.keep * losses / (losses + wins))
         return min(max(share, min(least, losses)), self.keep - min(least, wins))
+
+
+@checked
+class Extremes:
+    """Keep the episodes of each group whose return can be trusted most: the best with the worst, or with one of the others, or alone.  All
+    that share the best (the worst) return are kept, and groups of equal returns are.  [PF-PPO, arXiv 2409.06957]"""
+
+    beside: Literal["worst", "random", "none"] = "worst"
+    """What is kept beside the best."""
+    seed: int = 0
+    """Of the draw among the others."""
+
+    def __call__(self, columns: Columns) -> Bools:
+        returns, draw = columns.return_E, np.random.default_rng(self.seed)
+        kept = np.zeros(len(returns), bool)
+        for group in np.unique(columns.group_E[columns.valid_E]):
+            mine = np.flatnonzero(columns.valid_E & (columns.group_E == group))
+            best, worst = returns[mine].max(), returns[mine].min()
+            others = mine[returns[mine] < best]
+            kept[mine[returns[mine] == best]] = True
+            if self.beside == "worst":
+                kept[mine[returns[mine] == worst]] = True
+            elif self.beside == "random" and len(others):
+                kept[draw.choice(others)] = True
+        return kept
 
 
 class Kept(NamedTuple):

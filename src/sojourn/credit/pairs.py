@@ -19,6 +19,13 @@ def episode_pairs(columns: Columns, *, margin: float = 0.0, most: int = 1) -> In
     return _pairs(columns.return_E, columns.group_E, columns.valid_E & (columns.length_E > 0), margin, most)
 
 
+def length_pairs(columns: Columns) -> Ints:
+    """The shortest right episode of each group against its longest right one, where these differ in length.  Shape (P, 2), rows of the E
+    axis.  [LCPO, arXiv 2508.10164]"""
+    right = columns.valid_E & columns.success_E & (columns.length_E > 0)
+    return _pairs(-columns.length_E.astype(np.float64), columns.group_E, right, margin=0.0, most=1)
+
+
 def action_pairs(columns: Columns, *, margin: float = 0.0, most: int = 1) -> Ints:
     """The same among sibling actions, by the mean return of what followed.  Shape (P, 2), rows of the S axis."""
     valid = columns.valid_E[columns.episode_S]

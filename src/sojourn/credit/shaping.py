@@ -72,6 +72,17 @@ def shorter_better(length_E: Ints, correct_E: Bools, group_E: Ints, *, alpha: fl
     return reward
 
 
+def key_steps(matched_E: Floats, correct_E: Bools, *, alpha: float = 0.1) -> Floats:
+    """Partial credit for an answer by the share of the task's key steps that it contains, a right answer on top: correct + alpha matched.
+    [StepRAR of R1-VL, 2503.12937]
+
+    >>> key_steps(np.array([0.5, 1.0]), np.array([True, False]))
+    array([1.05, 0.1 ])
+    """
+    reward: Floats = correct_E + alpha * matched_E
+    return reward
+
+
 def fewest_calls(calls_E: Ints, correct_E: Bools, group_E: Ints) -> Ints:
     """Fewest tool calls of a right answer in each episode's group; -1 where no answer is right."""
     fewest = np.full(len(calls_E), -1, np.int64)

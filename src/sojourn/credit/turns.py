@@ -174,3 +174,41 @@ class InformationGain(Composite):
         gain = np.where(columns.leaf_S, np.nan, mean_of_children(columns, known) - known)
         reward = columns.reward_S + np.nan_to_num(gain)
         return replace(columns, reward_S=reward, terms_S={**columns.terms_S, "information": gain})
+
+
+@checked
+class GatedTurns(Composite):
+    """A credit whose turn rewards count in episodes that succeeded alone: what looks like good thinking is worth nothing where the answer
+    is wrong, so it cannot be hacked by itself.  [Posterior-GRPO, arXiv 2508.05170]
+
+        R = outcome + (outcome passed) * turn rewards        format rewards are part of the outcome
+    """
+
+    credit: Credit
+    """What turns the rewards into advantages."""
+    turn_terms: tuple[str, ...] = ()
+    """Names of the terms that are turn rewards; empty: all that earlier actions earn."""
+
+    @property
+    def formula(self) -> str:
+        return f"r_s <- 0 for turn rewards of an episode that failed\n{formula(self.credit)}"
+
+    @property
+    def made_of(self) -> tuple[object, ...]:
+        return (self.credit,)
+
+    def targets(self, columns: Columns) -> Floats:
+        """What the critic should predict, shape (T,): returns of what counts."""
+        return critic_targets(self.credit, self.paid(columns))
+
+    def __call__(self, columns: Columns) -> Floats:
+        return self.credit(self.paid(columns))
+
+    def paid(self, columns: Columns) -> Columns:
+        """`columns` with the rewards that the credit within reads."""
+        turn_S, _, _ = split_rewards(columns, self.turn_terms, last=True)
+        failed_S = ~columns.success_E[columns.episode_S]
+        terms = {
+            name: np.where(failed_S & ~np.isnan(columns.terms_S[name]), 0.0, columns.terms_S[name]) for name in self.turn_terms
+        }
+        return replace(columns, reward_S=columns.reward_S - np.where(failed_S, turn_S, 0.0), terms_S={**columns.terms_S, **terms})

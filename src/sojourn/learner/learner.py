@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sojourn.core import ROOT, EpisodeGroup, Ints, Kind, Span, TrajectoryTree
-from sojourn.credit import Columns, action_pairs, episode_pairs, reads
+from sojourn.credit import Columns, action_pairs, episode_pairs, length_pairs, reads
 from sojourn.credit.dense import capped_exp
 from sojourn.engine.attention import attach, using
 from sojourn.engine.cache import Shape
@@ -193,7 +193,7 @@ class Learner:
         behaviour = torch.from_numpy(columns.logp_T).float()
         start = columns.policy_logp_T if "old_logp" in reads(objective) else None
         what = compares(objective)
-        pairs = {"episodes": episode_pairs, "actions": action_pairs}[what](columns) if what else None
+        pairs = {"episodes": episode_pairs, "actions": action_pairs, "lengths": length_pairs}[what](columns) if what else None
         sequence = torch.from_numpy(columns.row_T if what == "actions" else episode_T)
         prompt = torch.from_numpy(columns.group_E[episode_T])
         trained = torch.from_numpy(trained_T)
@@ -225,7 +225,8 @@ class Learner:
             if (value := getattr(ruled, name)) is not None:
                 spread[name] = torch.zeros(len(behaviour), dtype=value.dtype)
                 spread[name][ruled_T] = value
-        return replace(whole, prepared=True, level=ruled.level, **spread)
+        kept = replace(whole.counts, pairs=ruled.counts.pairs)  # a rule may leave pairs out
+        return replace(whole, prepared=True, level=ruled.level, pairs=ruled.pairs, counts=kept, **spread)
 
     def divergence(self, groups: Sequence[EpisodeGroup], columns: Columns, *, stale: bool = False) -> float:
         """How far this policy is from the reference: k3 in nats a token, over the first episode of each group.  [Schulman 2020]
@@ -304,7 +305,7 @@ class Learner:
         self, columns: Columns, advantage_T: NDArray[np.float64], objective: Objective, whole: LossInputs
     ) -> NDArray[np.bool_]:
         """Tokens that the loss depends on: those of pairs, or those that an advantage reaches."""
-        if whole.pairs is not None:
+        if whole.pairs is not None and not isinstance(objective, Mix):
             return torch.isin(whole.sequence, whole.pairs).numpy()
         far = reach(objective, whole)
         if far is None:

@@ -88,6 +88,10 @@ class LossInputs:
     """Tokens that nobody sampled (a demonstration), bool; None if there are none."""
     sampled_counts: Denominators | None = None
     """Global counts of the tokens that were sampled, where some are forced."""
+    blind_logp: Tensor | None = None
+    """Under the policy being trained, with a corrupted observation; with gradient."""
+    blind_entropy: Tensor | None = None
+    """Entropy of the policy's distribution at each token with that observation."""
     coefficients: Mapping[str, float] = field(default_factory=dict)
     """Coefficients that a target has moved, by name; a part that has one reads it here before it takes its own."""
     prepared: bool = False
@@ -114,7 +118,7 @@ class LossInputs:
 
 
 Metrics: TypeAlias = dict[str, float]
-Compares: TypeAlias = Literal["episodes", "actions"]
+Compares: TypeAlias = Literal["episodes", "actions", "lengths"]
 Reach: TypeAlias = Literal["token", "turn", "sequence"]
 Objective: TypeAlias = Callable[[LossInputs], tuple[Tensor, Metrics]]
 """`objective(inputs) -> (loss, metrics)`; both add up over micro-batches."""

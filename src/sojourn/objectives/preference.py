@@ -51,7 +51,8 @@ def no_pair(size: int) -> str:
     return "a group of one has no pair to compare; raise the group size to 2 or more" if size < 2 else ""
 
 
-def _finish(loss_P: Tensor, margin_P: Tensor, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+def finish(loss_P: Tensor, margin_P: Tensor, inputs: LossInputs) -> tuple[Tensor, Metrics]:
+    """The mean over pairs, and what to say of them."""
     pairs = max(inputs.counts.pairs, 1)  # a batch without any has a loss of 0
     loss = loss_P.sum() / pairs
     right = (margin_P.detach() > 0).to(loss.dtype).sum() / pairs
@@ -73,14 +74,15 @@ class Dpo:
     by_length: bool = False
     """Divide log-ratios by length."""
     compares: Compares = "episodes"
-    """Episodes of a group by their returns, or actions after the same beginning by what followed (Step-DPO)."""
+    """Episodes of a group by their returns, its right ones by their lengths, or actions after the same prefix by what followed
+    (Step-DPO)."""
     reads: ClassVar[frozenset[str]] = frozenset({"ref_logp_T"})
 
     def __post_init__(self) -> None:
         within(self, beta=(0, INF), smoothing=(0, 0.5), nll=(0, INF))
 
     def refuses(self, size: int) -> str:
-        return no_pair(size) if self.compares == "episodes" else ""
+        return "" if self.compares == "actions" else no_pair(size)
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(against_reference(inputs), inputs, by_length=self.by_length)
@@ -88,7 +90,7 @@ class Dpo:
         loss = -(1 - self.smoothing) * logsigmoid(margin) - self.smoothing * logsigmoid(-margin)
         if self.nll:
             loss = loss - self.nll * sides(inputs.logp, inputs, by_length=True)[0]
-        return _finish(loss, margin, inputs)
+        return finish(loss, margin, inputs)
 
 
 @checked
@@ -112,7 +114,7 @@ class Ipo:
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(against_reference(inputs), inputs, by_length=self.by_length)
-        return _finish((good - bad - 1 / (2 * self.beta)).square(), good - bad, inputs)
+        return finish((good - bad - 1 / (2 * self.beta)).square(), good - bad, inputs)
 
 
 @checked
@@ -136,7 +138,7 @@ class SimPo:
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(inputs.logp, inputs, by_length=True)
         margin = self.beta * (good - bad) - self.gamma
-        return _finish(-logsigmoid(margin), margin, inputs)
+        return finish(-logsigmoid(margin), margin, inputs)
 
 
 def log_odds(logp: Tensor) -> Tensor:
@@ -153,10 +155,11 @@ class Orpo:
     """Supervised fine-tuning on the chosen answer plus the odds ratio; one stage, no reference."""
 
     traits: ClassVar[frozenset[str]] = frozenset({"imitates"})
-    compares: ClassVar[Compares] = "episodes"
 
     lam: float = 0.1
     """Weight of the odds-ratio part."""
+    compares: Compares = "episodes"
+    """Episodes of a group by their returns, or its right ones by their lengths (LCPO)."""
 
     def __post_init__(self) -> None:
         within(self, lam=(0, INF))
@@ -167,4 +170,4 @@ class Orpo:
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         good, bad = sides(inputs.logp, inputs, by_length=True)
         margin = log_odds(good) - log_odds(bad)
-        return _finish(-good - self.lam * logsigmoid(margin), margin, inputs)
+        return finish(-good - self.lam * logsigmoid(margin), margin, inputs)

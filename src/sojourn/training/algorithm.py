@@ -9,10 +9,11 @@ import numpy as np
 
 from sojourn.credit import Columns, reads
 from sojourn.credit.columns import Floats
-from sojourn.credit.needs import traits
+from sojourn.credit.needs import COLUMNS, reader, traits
 from sojourn.objectives.inputs import compares
 from sojourn.objectives.presets import check, preset
 from sojourn.training.config import Experiment, TrainConfig
+from sojourn.training.filling import nobody_fills
 
 
 def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
@@ -42,6 +43,11 @@ def refuse(experiment: Experiment, config: TrainConfig, *, group_size: int) -> N
     """Raise `ValueError`, with the reason and the fix, for parts that contradict each other, the config, or groups of this size."""
     title = _title(config)
     check(experiment, title, group_size=group_size)
+    for name in nobody_fills(experiment):
+        raise ValueError(
+            f"{title}: {reader(name, experiment.credit, experiment.objective)} reads {name} ({COLUMNS[name]}); let an objective of your own "
+            "bring them, or drop that part"
+        )
     kind = experiment.reference.kind
     if config.teacher and kind != "frozen":
         reason = "nothing reads a reference" if kind == "none" else f"reference.kind is '{kind}', which follows the policy"

@@ -69,6 +69,13 @@ FILLERS: dict[str, Callable[[Source, Columns], Columns]] = {
     "square_T": _squares,
 }
 """By column, in this order: the reference's tokens that nobody asks about are those of the policy."""
+ELSEWHERE = ("baseline_E", "answer_S", "ref_logp", "old_logp")
+"""Filled before, by the trainer, and while the loss is computed, by the learner."""
+
+
+def nobody_fills(experiment: Experiment) -> frozenset[str]:
+    """What is read and filled by nobody."""
+    return reads(experiment.credit, experiment.objective) - FILLERS.keys() - {*ELSEWHERE}
 
 
 def needed(experiment: Experiment, *, stale: bool, updates: int) -> frozenset[str]:

@@ -13,12 +13,13 @@ from sojourn.objectives.presets.off_policy import OFF_POLICY
 from sojourn.objectives.presets.offline import OFFLINE
 from sojourn.objectives.presets.preset import Preset
 from sojourn.objectives.presets.refusals import check
+from sojourn.objectives.presets.survey import SURVEY
 from sojourn.objectives.presets.systems import SYSTEMS
 from sojourn.objectives.presets.trust_regions import TRUST_REGIONS
 from sojourn.objectives.presets.turn_level import TURN_LEVEL
 from sojourn.objectives.presets.values import VALUES
 
-PRESETS: dict[str, Preset] = BASELINES | TRUST_REGIONS | SYSTEMS | OFF_POLICY | VALUES | TURN_LEVEL | OFFLINE
+PRESETS: dict[str, Preset] = BASELINES | TRUST_REGIONS | SYSTEMS | OFF_POLICY | VALUES | TURN_LEVEL | OFFLINE | SURVEY
 
 
 def preset(name: str) -> Preset:
