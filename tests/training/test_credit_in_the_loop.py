@@ -61,7 +61,7 @@ def nobody(columns: Columns) -> np.ndarray:
 @pytest.mark.parametrize("name", ["ppo", "passk", "gdpo", "grpo", "top_entropy", "clip_cov", "kl_cov", "m2po", "kto", "dpo"])
 def test_when_filters_drop_everything_nothing_moves(name: str, tmp_path: Path) -> None:
     trainer = Trainer(config(tmp_path, tmp_path, algorithm=name), experiment(), small())
-    trainer.experiment = replace(trainer.experiment, filters=(nobody,))
+    trainer.lead.experiment = replace(trainer.lead.experiment, filters=(nobody,))
     learned = [trainer.model, *([trainer.learning.critic.model, trainer.learning.critic.head] if trainer.learning.critic else [])]
     before = [p.detach().clone() for part in learned for p in part.parameters()]
     _, metrics = asyncio.run(trainer.train_step())
