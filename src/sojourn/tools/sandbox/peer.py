@@ -1,0 +1,86 @@
+"""The host's end of the channel to one process in a box; the other end is `inside/channel.py`.
+
+The one idea: what comes from a box is not believed.  Code can find the channel of its own process and write to it; so a line that is
+no answer to the request is passed over, and a line without end is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+CHUNK = 1 << 20  # bytes of a file in one line
+
+
+class Refused(Exception):
+    """The process says that it cannot do it, and why."""
+
+
+class Peer:
+    """A process in a box.  `output` is what the current code has printed; `pid` is its number within the box."""
+
+    def __init__(self, end: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, output_chars: int) -> None:
+        self._end, self._reader, self._writer = end, reader, writer
+        self.output_chars = output_chars
+        self.output = ""
+        self.request = 0
+        self.pid = 0
+
+    @classmethod
+    async def on(cls, end: socket.socket, output_chars: int, first: bytes = b"") -> Peer:
+        """The process that holds the other end of this socket: tell it `first`, wait until it is ready.  Raises EOFError if it dies."""
+        # A character may take 12 bytes as JSON; a chunk of a file 4/3 of its size.
+        reader, writer = await asyncio.open_connection(sock=end, limit=2 * CHUNK + 16 * output_chars)
+        peer = cls(end, reader, writer, output_chars)
+        try:
+            writer.write(first)
+            ready = await peer.answer("ready")
+        except BaseException:
+            peer.hang_up()
+            raise
+        peer.pid = _number(ready.get("pid"))
+        return peer
+
+    async def ask(self, do: str, wants: str, *, passing: int | None = None, **arguments: object) -> dict[str, Any]:
+        """Make a request; its answer is the first line that has the key `wants`.
+
+        passing: a file descriptor to send along.  Raises `Refused`, or EOFError or ConnectionError if the process dies.
+        """
+        self.request += 1
+        self.output = ""
+        line = json.dumps({"id": self.request, "do": do, **arguments}).encode() + b"\n"
+        if passing is None:
+            self._writer.write(line)
+            await self._writer.drain()
+        else:  # small, and nothing is waiting to be written: requests come one after the other
+            socket.send_fds(self._end, [line], [passing])
+        return await self.answer(wants)
+
+    async def answer(self, key: str) -> dict[str, Any]:
+        """The next line of this request that has `key`; what is printed on the way goes to `output`."""
+        while not self._reader.at_eof():
+            try:
+                message = json.loads(await self._reader.readline())
+            except (ValueError, RecursionError):
+                continue
+            if not isinstance(message, dict) or message.get("id") != self.request:
+                continue
+            if "refused" in message:
+                raise Refused(str(message["refused"])[:1000])
+            if key in message:
+                if message.get("left_out"):
+                    self.output += f"\n... [{message['left_out']} characters left out] ...\n"
+                self.output += str(message.get("tail", ""))[: self.output_chars]
+                return message
+            self.output = (self.output + str(message.get("out", "")))[: self.output_chars]
+        raise EOFError
+
+    def hang_up(self) -> None:
+        """Close the channel: the process ends, if it still listens."""
+        self._writer.close()
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
