@@ -49,6 +49,8 @@ class Box:
         self.names = map(str, itertools.count())
         self.living: list[Peer] = []
         self.ended = False
+        self.complaint = ""  # what was said on its standard error, known when it has ended
+        self._complaints = -1
         self._directory = tempfile.TemporaryDirectory(prefix="sojourn-", ignore_cleanup_errors=True) if self.alone else None
         self._group: Group | None = None
 
@@ -61,9 +63,11 @@ class Box:
             if self.sandbox.kind == "bubblewrap":
                 self._group = Group.make(*self._whole())
             with there, _Started(self, ["-c", inside.START]) as (command, options):
-                self.process = await asyncio.create_subprocess_exec(
-                    *command, stdin=there.fileno(), stdout=there.fileno(), stderr=subprocess.PIPE, **options
-                )
+                self._complaints, complaining = os.pipe()
+                with os.fdopen(complaining, "wb"):
+                    self.process = await asyncio.create_subprocess_exec(
+                        *command, stdin=there.fileno(), stdout=there.fileno(), stderr=complaining, **options
+                    )
         except (OSError, ValueError) as error:
             here.close()
             await self._release()
@@ -73,8 +77,7 @@ class Box:
                 self.warden = await Peer.on(here, self.limits.output_chars, first)
         except (TimeoutError, EOFError, ConnectionError) as error:
             code = await self.end(0 if isinstance(error, TimeoutError) else GRACE_S)
-            assert self.process.stderr
-            said = (await self.process.stderr.read()).decode(errors="replace").strip() or name_exit(code)
+            said = self.complaint or name_exit(code)
             raise InfrastructureError(f"Python interpreter: the sandbox did not start in {START_S:g} s: {said}") from error
         except BaseException:
             await self.end()
@@ -143,6 +146,12 @@ class Box:
         return code
 
     async def _release(self) -> None:
+        if self._complaints >= 0:
+            os.set_blocking(self._complaints, False)
+            with suppress(BlockingIOError):
+                self.complaint = os.read(self._complaints, 1 << 16).decode(errors="replace").strip()
+            os.close(self._complaints)
+            self._complaints = -1
         if self._directory:
             self._directory.cleanup()
         if self._group:

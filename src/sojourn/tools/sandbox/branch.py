@@ -26,6 +26,8 @@ class Branch:
         self.name = next(box.names)
         self.peer = peer
         self.state = state
+        self.dropped = False
+        self.wanted = True
 
     @property
     def folder(self) -> str:
@@ -46,8 +48,6 @@ class Branch:
 
     async def copy(self) -> Branch:
         """Another one that is exactly where this one is.  Raises `Refused` if that cannot be."""
-        if self.box.alone:
-            raise Refused("only a sandbox of bubblewrap can copy a session")
         if len(self.box.living) >= self.box.limits.copies:
             raise Refused(f"there are {self.box.limits.copies} copies already (raise copies)")
         new = Branch(self.box, state=self.state)
@@ -63,6 +63,7 @@ class Branch:
 
     async def drop(self) -> None:
         """End its interpreter and remove its files."""
+        self.dropped = True
         await self.lose()
         await self.request("remove", "done", folder=self.folder)
         if self.box.turn == self.name:
@@ -98,9 +99,9 @@ class Branch:
 
 
 async def drop_all(branches: Sequence[Branch]) -> None:
-    """Drop what can be dropped; a box that is gone has nothing left to drop."""
+    """Drop those that were not yet; a box that is gone has nothing left to drop."""
     for branch in branches:
-        if not branch.box.ended:
+        if not branch.box.ended and not branch.dropped:
             try:
                 await branch.drop()
             except (EOFError, Refused):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 MIB = 1 << 20
 
@@ -23,3 +23,8 @@ class Limits:
     """Processes that a shell command may have at once.  Python code has none but its own."""
     copies: int = 128
     """Copies of a session that may exist at once: snapshots and forks.  Each is a process."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not value > 0:
+                raise ValueError(f"Limits.{name} is {value}: expected more than 0")

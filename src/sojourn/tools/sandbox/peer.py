@@ -70,12 +70,17 @@ class Peer:
             if "refused" in message:
                 raise Refused(str(message["refused"])[:1000])
             if key in message:
-                if message.get("left_out"):
-                    self.output += f"\n... [{message['left_out']} characters left out] ...\n"
+                if left_out := _number(message.get("left_out")):
+                    self.output += f"\n... [{left_out} characters left out] ...\n"
                 self.output += str(message.get("tail", ""))[: self.output_chars]
                 return message
             self.output = (self.output + str(message.get("out", "")))[: self.output_chars]
         raise EOFError
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has hung up."""
+        return self._reader.at_eof()
 
     def hang_up(self) -> None:
         """Close the channel: the process ends, if it still listens."""

@@ -4,20 +4,22 @@ The one idea: whatever the code does is the agent's doing and comes back as a re
 its variables live on; what cannot be interrupted is killed, and the result says what was lost.  Only a sandbox that does not
 start, or that is killed from outside, is an `InfrastructureError`.
 
-    work = Workspace()
-    await work.python("x = [1]")
-    before = await work.snapshot()
-    await work.python("x.append(2)")
-    await work.restore(before)            # x is [1] again, as often as you like
-    other = await work.fork()             # a second workspace that is where the first one is
+    async with Workspace() as work:
+        await work.python("x = [1]")
+        before = await work.snapshot()
+        await work.python("x.append(2)")
+        await work.restore(before)        # x is [1] again, as often as you like
+        other = await work.fork()         # a second workspace that is where the first one is
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sojourn.core import InfrastructureError
@@ -25,7 +27,7 @@ from sojourn.tools.sandbox import box as boxes
 from sojourn.tools.sandbox.box import Box, name_exit
 from sojourn.tools.sandbox.branch import Branch, drop_all
 from sojourn.tools.sandbox.limits import Limits
-from sojourn.tools.sandbox.peer import CHUNK, Refused
+from sojourn.tools.sandbox.peer import CHUNK, Peer, Refused
 from sojourn.tools.sandbox.pool import Pool
 from sojourn.tools.sandbox.sandbox import Sandbox
 
@@ -54,12 +56,11 @@ class Ran:
 class Snapshot:
     """A state of a workspace.  It costs memory until nothing refers to it any more, or the workspace is closed."""
 
-    def __init__(self, branch: Branch, garbage: list[Branch]) -> None:
+    def __init__(self, branch: Branch) -> None:
         self._branch = branch
-        self._garbage = garbage
 
     def __del__(self) -> None:
-        self._garbage.append(self._branch)
+        self._branch.wanted = False  # its workspace drops it when it next has the box
 
 
 Method = Callable[Concatenate["Workspace", P], Awaitable[T]]
@@ -68,12 +69,13 @@ Method = Callable[Concatenate["Workspace", P], Awaitable[T]]
 def _in_turn(method: Method[P, T]) -> Method[P, T]:
     """Start the box if there is none, wait for this workspace's turn, and tell whose fault the end of the box is."""
 
+    @wraps(method)
     async def call(self: Workspace, /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._lock:
             branch = await self._ready()
             async with branch.box.lock:
                 try:
-                    await drop_all(self._take_garbage())
+                    await drop_all(self._unwanted())
                     await branch.come()
                 except EOFError:
                     raise await self._gone(branch) from None
@@ -88,25 +90,27 @@ class Workspace:
     limits: what the code may use.
     sandbox: how it is confined; else the strongest way that works here.
     unsafe: allow process limits alone where nothing confines.
-    pool: where started boxes come from; it then says limits and sandbox.
+    pool: where started boxes come from; limits and sandbox are then the pool's.
     """
 
     def __init__(
         self, limits: Limits | None = None, *, sandbox: Sandbox | None = None, unsafe: bool = False, pool: Pool | None = None
     ) -> None:
-        self.limits = limits or (pool.limits if pool else Limits())
+        if pool and (limits or sandbox or unsafe):
+            raise ValueError("a workspace of a pool has the pool's limits and sandbox; give them to the pool")
+        self.limits = pool.limits if pool else limits or Limits()
         self.sandbox = sandbox
         self.unsafe = unsafe
         self.pool = pool
         self._lock = asyncio.Lock()
         self._branch: Branch | None = None
-        self._garbage: list[Branch] = []
+        self._snapshots: list[Branch] = []
 
     @_in_turn
     async def python(self, code: str) -> Ran:
         """Run Python code; variables live from call to call.  Raises `InfrastructureError` if the sandbox broke."""
         branch = self._own()
-        peer = await branch.interpreter()
+        peer = await self._interpreter(branch)
         try:
             async with asyncio.timeout(self.limits.timeout_s + boxes.GRACE_S):
                 answer = await peer.ask("run", "fault", code=code)
@@ -119,7 +123,8 @@ class Workspace:
         except BaseException:  # cancelled: what it is doing now must not answer the next call
             await self._lose(branch)
             raise
-        return Ran(peer.output, None if answer["fault"] is None else str(answer["fault"]))
+        fault = answer["fault"]  # code can write it itself: it is believed as far as it is known
+        return Ran(peer.output, fault if fault in (None, "timeout") else "exception")
 
     @_in_turn
     async def shell(self, command: str, *, timeout_s: float | None = None) -> Ran:
@@ -127,9 +132,7 @@ class Workspace:
 
         timeout_s: instead of the limits' own.  Raises ValueError if the sandbox is not bubblewrap.
         """
-        branch = self._own()
-        if branch.box.alone:
-            raise ValueError(f"a sandbox of kind '{branch.box.sandbox.kind}' has no shell; install bubblewrap")
+        branch = self._full("shell")
         timeout_s = self.limits.timeout_s if timeout_s is None else timeout_s
         keep = [peer.pid for peer in branch.box.living]
         warden = branch.box.warden
@@ -140,7 +143,10 @@ class Workspace:
             await branch.sweep()
         except (EOFError, ConnectionError):
             return await self._died(branch, warden.output)
-        except BaseException:  # the warden itself hangs, or the call was cancelled
+        except TimeoutError as error:
+            await self._end(branch)
+            raise InfrastructureError("the sandbox did not end a shell command in time; is the machine overloaded?") from error
+        except BaseException:  # cancelled
             await self._end(branch)
             raise
         branch.state = branch.state if answer["state"] is None else str(answer["state"])
@@ -165,14 +171,15 @@ class Workspace:
     @_in_turn
     async def snapshot(self) -> Snapshot:
         """The state as it is now, for `restore`.  Raises `InfrastructureError` if it cannot be copied exactly; it says why."""
-        return Snapshot(await self._copied(self._own()), self._garbage)
+        self._snapshots.append(await self._copied(self._full("snapshots")))
+        return Snapshot(self._snapshots[-1])
 
     async def restore(self, snapshot: Snapshot) -> None:
         """Go back to a state of this workspace; any number of times.  Raises `InfrastructureError` if it is gone."""
         async with self._lock:
             source = snapshot._branch
             async with source.box.lock:
-                if source.box.ended:
+                if source.box.ended or source.dropped:
                     raise InfrastructureError("the snapshot is gone: its sandbox was ended, by the code in it or by `close`")
                 new = await self._copied(source)
             old, self._branch = self._branch, new
@@ -186,16 +193,42 @@ class Workspace:
     @_in_turn
     async def fork(self) -> Workspace:
         """A second workspace that is exactly where this one is.  Raises `InfrastructureError` if that cannot be."""
-        other = Workspace(self.limits, sandbox=self.sandbox, unsafe=self.unsafe, pool=self.pool)
-        other._branch = await self._copied(self._own())
+        other = copy.copy(self)
+        other._lock, other._snapshots = asyncio.Lock(), []
+        other._branch = await self._copied(self._full("forks"))
         other._branch.box.users += 1
         return other
+
+    async def __aenter__(self) -> Workspace:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """End it, and its snapshots.  The next call would start afresh."""
         async with self._lock:
             old, self._branch = self._branch, None
             await self._leave(old)
+
+    async def _interpreter(self, branch: Branch) -> Peer:
+        """The branch's interpreter, alive as far as one can see.  Raises `InfrastructureError`."""
+        try:
+            peer = await branch.interpreter()
+            if peer.gone and branch.box.living != [peer] and not branch.box.alone:
+                await branch.lose()
+                raise InfrastructureError("the interpreter was ended between two calls, and other sessions share its sandbox")
+        except (Refused, ConnectionError) as error:
+            raise InfrastructureError(f"no interpreter could be started: {error}") from error
+        except EOFError:
+            raise await self._gone(branch) from None
+        return peer
+
+    def _full(self, wanted: str) -> Branch:
+        branch = self._own()
+        if branch.box.alone:
+            raise ValueError(f"a sandbox of kind '{branch.box.sandbox.kind}' has no {wanted}; install bubblewrap")
+        return branch
 
     def _own(self) -> Branch:
         assert self._branch, "`_in_turn` has seen to it"
@@ -210,10 +243,11 @@ class Workspace:
             self._branch = Branch(box)
         return self._branch
 
-    def _take_garbage(self) -> list[Branch]:
-        garbage = self._garbage[:]
-        self._garbage.clear()
-        return garbage
+    def _unwanted(self) -> list[Branch]:
+        """The snapshots to which nothing refers any more."""
+        gone = [branch for branch in self._snapshots if not branch.wanted]
+        self._snapshots = [branch for branch in self._snapshots if branch.wanted]
+        return gone
 
     async def _copied(self, branch: Branch) -> Branch:
         try:
@@ -275,4 +309,4 @@ class Workspace:
             await branch.box.end()
         else:
             async with branch.box.lock:
-                await drop_all([branch, *self._take_garbage()])
+                await drop_all([branch, *(other for other in self._snapshots if other.box is branch.box)])

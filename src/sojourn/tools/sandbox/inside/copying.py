@@ -136,6 +136,7 @@ def _copy_folder(source: str, target: str, copied: dict[int, str]) -> None:
             _copy_folder(entry.path, new, copied)
         elif entry.is_symlink():
             os.symlink(os.readlink(entry.path), new)
+            os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
         elif status.st_ino in copied:
             os.link(copied[status.st_ino], new)
         elif entry.is_file(follow_symlinks=False):

@@ -17,7 +17,7 @@ import time
 
 from sojourn.tools.sandbox.inside.channel import Channel, Output
 
-STATE_BYTES = 1 << 20
+STATE_BYTES = 1 << 17
 # fd 3 holds the state, fd 9 takes the new one.  Assigning to what is read-only fails, and is passed over.  `set` comes last: with
 # `set -e` restored, nothing may fail any more.  A trap that does not call `exit` leaves the exit code as it was.
 PROGRAM = r"""
@@ -25,7 +25,7 @@ echo 1000 >/proc/self/oom_score_adj
 shopt -s expand_aliases
 source /proc/self/fd/3 2>/dev/null
 exec 3<&-
-trap '{ shopt -p; declare -p; declare -f; alias -p; umask -p; printf "cd -- %q\n" "$PWD"; set +o; } >&9' EXIT
+trap '{ shopt -p; declare -p; declare -f; alias -p; umask -p; printf "cd -- %q\nOLDPWD=%q\n" "$PWD" "$OLDPWD"; set +o; } >&9' EXIT
 eval "$1"
 """
 

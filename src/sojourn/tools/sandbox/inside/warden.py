@@ -24,11 +24,14 @@ from sojourn.tools.sandbox.inside.shell import run as run_command
 HOME = "/work/home"
 ASIDE = "/work/aside"
 END_S = 2.0
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 
 
 def main(settings: dict[str, Any]) -> None:
     limit(settings["memory_mb"], settings["processes"] + settings["copies"])
+    control = ctypes.CDLL(None).prctl
+    control(PR_SET_DUMPABLE, 0, 0, 0, 0)  # neither its memory nor that of any interpreter can be opened by another process
+    control(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become its own: it hears how they end
     serve(Warden(private_channel(passes=True), settings))
 
 
@@ -58,7 +61,6 @@ class Warden:
     def __init__(self, channel: Channel, settings: dict[str, Any]) -> None:
         self.channel = channel
         self.settings = settings
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become its own: it hears how they end
         os.makedirs(HOME)
         os.makedirs(ASIDE)
         os.chdir(HOME)
