@@ -8,8 +8,7 @@ from functools import cache
 
 import pytest
 
-from sojourn.core import InfrastructureError
-from sojourn.tools import Sandbox
+from sojourn.tools import Sandbox, Unconfined
 from sojourn.tools.sandbox.sandbox import _first_working
 
 LIMITS = Sandbox.limits_only()
@@ -24,7 +23,7 @@ def of_kind(kind: str) -> Sandbox:
         if kind == "wasm":
             return _first_working("wasm")
         return _first_working("bubblewrap", shutil.which("bwrap") or "no bwrap on the path")
-    except InfrastructureError as error:
+    except Unconfined as error:
         raise pytest.skip.Exception(f"{kind} does not work here: {error}") from error
 
 

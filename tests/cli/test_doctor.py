@@ -5,8 +5,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from sojourn.cli import doctor
-from sojourn.core import InfrastructureError
-from sojourn.tools import Sandbox
+from sojourn.tools import Sandbox, Unconfined
 
 
 def missing(name: str) -> str:
@@ -22,7 +21,7 @@ def test_missing_packages_come_with_their_commands(monkeypatch: pytest.MonkeyPat
 
 def test_where_nothing_confines_code_the_note_has_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def best() -> Sandbox:
-        raise InfrastructureError("nothing here can confine the code that agents write")
+        raise Unconfined("nothing here can confine the code that agents write")
 
     monkeypatch.setattr(Sandbox, "best", best)
     monkeypatch.setattr("shutil.which", lambda name: None)

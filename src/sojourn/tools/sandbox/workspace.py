@@ -17,12 +17,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sojourn.core import InfrastructureError
+from sojourn.core import WRONG_PATH, InfrastructureError
 from sojourn.tools.sandbox import box as boxes
 from sojourn.tools.sandbox.box import Box, name_exit
 from sojourn.tools.sandbox.branch import Branch, drop_all
@@ -130,7 +131,7 @@ class Workspace:
     async def shell(self, command: str, *, timeout_s: float | None = None) -> Ran:
         """Run a bash command; folder, variables and functions live from call to call, processes end with it.
 
-        timeout_s: instead of the limits' own.  Raises ValueError if the sandbox is not bubblewrap.
+        timeout_s: instead of the limits' own.  Raises NotImplementedError where the sandbox is not bubblewrap.
         """
         branch = self._full("shell")
         timeout_s = self.limits.timeout_s if timeout_s is None else timeout_s
@@ -154,7 +155,9 @@ class Workspace:
 
     @_in_turn
     async def read(self, path: str) -> bytes:
-        """A file's content; a relative path is one in the home folder.  Raises OSError."""
+        """A file's content; a relative path is one in the home folder.
+
+        Raises FileNotFoundError and its like, else ValueError: what the box has on its disk is the agent's doing."""
         parts: list[bytes] = []
         while not parts or len(parts[-1]) == CHUNK:
             answer = await self._file("read", "data", path=path, start=len(parts) * CHUNK, size=CHUNK)
@@ -163,7 +166,7 @@ class Workspace:
 
     @_in_turn
     async def write(self, path: str, data: bytes) -> None:
-        """Write a file; its folders are made.  Raises OSError."""
+        """Write a file; its folders are made.  Raises as `read` does."""
         for start in range(0, max(1, len(data)), CHUNK):
             part = base64.b64encode(data[start : start + CHUNK]).decode()
             await self._file("write", "done", path=path, data=part, more=start > 0)
@@ -227,7 +230,7 @@ class Workspace:
     def _full(self, wanted: str) -> Branch:
         branch = self._own()
         if branch.box.alone:
-            raise ValueError(f"a sandbox of kind '{branch.box.sandbox.kind}' has no {wanted}; install bubblewrap")
+            raise NotImplementedError(f"a sandbox of kind '{branch.box.sandbox.kind}' has no {wanted}; install bubblewrap")
         return branch
 
     def _own(self) -> Branch:
@@ -259,7 +262,8 @@ class Workspace:
         try:
             return await self._own().request(do, wants, **arguments)
         except Refused as refused:
-            raise OSError(str(refused)) from None
+            error = OSError(refused.errno, os.strerror(refused.errno), str(arguments["path"]))
+            raise (error if isinstance(error, WRONG_PATH) else ValueError(f"{do} '{arguments['path']}': {refused}")) from None
         except EOFError:
             raise await self._gone(self._own()) from None
 

@@ -93,5 +93,5 @@ def serve(served: Any) -> None:
         do: Callable[..., None] = getattr(served, str(request["do"]))
         try:
             do(**arguments)
-        except (OSError, ValueError, RecursionError) as error:
-            channel.send(refused=f"{error}")
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
+            channel.send(refused=f"{error}" or type(error).__name__, errno=getattr(error, "errno", None))
