@@ -302,7 +302,7 @@ def test_a_sandbox_that_is_killed_from_outside_is_the_infrastructures_fault() ->
 
 @pytest.mark.parametrize("program", ["/no/such/python", "/bin/false"])
 def test_a_sandbox_that_does_not_start_is_the_infrastructures_fault(program: str) -> None:
-    with pytest.raises(InfrastructureError, match="Python interpreter: the sandbox"):
+    with pytest.raises(InfrastructureError, match="tool 'python': the sandbox"):
         asyncio.run(PythonInterpreter(sandbox=Sandbox("limits", program)).call({"code": "1"}))
 
 

@@ -78,6 +78,14 @@ def test_the_exit_code_is_the_commands_own(command: str, code: int) -> None:
 
 
 @needs_bwrap
+@pytest.mark.parametrize("command", ["echo \0", "echo \ud800", "#" * 200_000])
+def test_a_command_that_cannot_be_run_says_why(command: str) -> None:
+    result, after = commands(command, "echo fine")
+    assert result.code == 127 and result.output.startswith("the command cannot be run: ")
+    assert after == Ran("fine\n", code=0)
+
+
+@needs_bwrap
 def test_a_command_that_takes_too_long_loses_nothing_but_itself() -> None:
     _, slow, after = commands("x=1; echo kept >file", "echo begun; x=2; sleep 1000", "echo $x; cat file", timeout_s=0.5)
     assert slow == Ran("begun\n", "timeout")

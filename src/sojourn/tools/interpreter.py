@@ -103,6 +103,8 @@ class Shell(_WorkspaceTool):
         """
         ran = await self.workspace.shell(command)
         text = self._told(ran, "The shell is where it was before the command.")
+        if ran.fault is not None:
+            raise ToolError(text)
         if ran.code:
             text = f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}(exit code {ran.code})"
         return text or "(no output)"

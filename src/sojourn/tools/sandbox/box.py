@@ -49,6 +49,7 @@ class Box:
         self.names = map(str, itertools.count())
         self.living: list[Peer] = []
         self.ended = False
+        self._code: int | None = None
         self.complaint = ""  # what was said on its standard error, known when it has ended
         self._complaints = -1
         self._directory = tempfile.TemporaryDirectory(prefix="sojourn-", ignore_cleanup_errors=True) if self.alone else None
@@ -71,14 +72,14 @@ class Box:
         except (OSError, ValueError) as error:
             here.close()
             await self._release()
-            raise InfrastructureError(f"Python interpreter: the sandbox cannot be started ({error})") from error
+            raise InfrastructureError(f"the sandbox cannot be started ({error})") from error
         try:
             async with asyncio.timeout(START_S):
                 self.warden = await Peer.on(here, self.limits.output_chars, first)
         except (TimeoutError, EOFError, ConnectionError) as error:
             code = await self.end(0 if isinstance(error, TimeoutError) else GRACE_S)
             said = self.complaint or name_exit(code)
-            raise InfrastructureError(f"Python interpreter: the sandbox did not start in {START_S:g} s: {said}") from error
+            raise InfrastructureError(f"the sandbox did not start in {START_S:g} s: {said}") from error
         except BaseException:
             await self.end()
             raise
@@ -131,8 +132,10 @@ class Box:
 
         With bubblewrap its death ends the whole process namespace; without, it could not make descendants.
         """
-        code: int | None = None
+        if self.ended:
+            return self._code
         self.ended = True
+        code: int | None = None
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 code = await self.process.wait()
@@ -143,6 +146,7 @@ class Box:
         for peer in (*self.living, *([self.warden] if hasattr(self, "warden") else [])):
             peer.hang_up()
         await self._release()
+        self._code = code
         return code
 
     async def _release(self) -> None:

@@ -148,10 +148,13 @@ def _pythons(kind: Kind) -> Iterator[str]:
 
 
 def _become(user: int) -> list[str]:
-    """Drop root before bubblewrap starts: with all capabilities, and with the right to get any back."""
+    """Drop root before bubblewrap starts, with all capabilities and the right to get any back."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise ValueError("root cannot be dropped, setpriv is missing: `apt-get install util-linux`, or run as an ordinary user")
     # fmt: off
     return [
-        shutil.which("setpriv") or "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all",
+        setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all",
         "--bounding-set=-all", "--no-new-privs", "--",
     ]
     # fmt: on

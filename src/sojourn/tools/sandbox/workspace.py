@@ -41,7 +41,7 @@ class Ran:
     """What came of a call.
 
     output: what was printed, the middle of a long one left out.
-    fault: None; "exception" (Python raised); "timeout"; "died" (the code ended its own interpreter, or the whole box).
+    fault: None; "exception" (Python raised, or there was no room to run); "timeout"; "died" (the code ended its own interpreter, or the whole box).
     code: the exit code of a shell command, 128 + n for signal n; None if it was stopped.
     lost: what is gone: "", "variables" (of the interpreter), "everything" (files, too).
     how: of "died", in words.
@@ -121,6 +121,8 @@ class Workspace:
             return Ran(peer.output, "timeout", lost=await self._lose(branch))
         except (EOFError, ConnectionError):
             return await self._died(branch, peer.output)
+        except Refused as refused:  # no memory was left to run it, for one
+            return Ran(str(refused), "exception")
         except BaseException:  # cancelled: what it is doing now must not answer the next call
             await self._lose(branch)
             raise
@@ -144,6 +146,8 @@ class Workspace:
             await branch.sweep()
         except (EOFError, ConnectionError):
             return await self._died(branch, warden.output)
+        except Refused as refused:
+            return Ran(str(refused), "exception")
         except TimeoutError as error:
             await self._end(branch)
             raise InfrastructureError("the sandbox did not end a shell command in time; is the machine overloaded?") from error

@@ -62,6 +62,8 @@ def _start(command: str, descriptors: dict[int, int], processes: int) -> int:
             os.dup2(fd, number)
         resource.setrlimit(resource.RLIMIT_NPROC, (processes, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
         os.execv("/bin/bash", ["bash", "-c", PROGRAM, "bash", command])
+    except (OSError, ValueError) as error:  # too long, or holds a null byte
+        os.write(2, f"the command cannot be run: {error}\n".encode("utf-8", "replace"))
     finally:
         os._exit(127)
 

@@ -29,6 +29,7 @@ PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 
 def main(settings: dict[str, Any]) -> None:
     limit(settings["memory_mb"], settings["processes"] + settings["copies"])
+    allow_processes(True)
     control = ctypes.CDLL(None).prctl
     control(PR_SET_DUMPABLE, 0, 0, 0, 0)  # neither its memory nor that of any interpreter can be opened by another process
     control(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become its own: it hears how they end
@@ -67,11 +68,9 @@ class Warden:
 
     def start(self) -> None:
         """A new interpreter in the present folder, on the channel that came with the request."""
-        allow_processes(True)
         pid = os.fork()
         if pid:
             os.close(self.channel.passed)
-            allow_processes(False)
             self.channel.send(started=True)
             return
         os.dup2(self.channel.passed, self.channel.incoming, inheritable=False)
@@ -83,7 +82,6 @@ class Warden:
 
     def shell(self, command: str, state: str, timeout_s: float, keep: list[int]) -> None:
         """Run a command in the present folder; see `inside/shell.py`."""
-        allow_processes(True)
         run_command(
             self.channel,
             command,
@@ -93,7 +91,6 @@ class Warden:
             output_chars=self.settings["output_chars"],
             processes=self.settings["processes"] + len(keep) + 3,
         )
-        allow_processes(False)
 
     def sweep(self, keep: list[int]) -> None:
         """End all processes but `keep`: those that code has left behind, and interpreters that hang."""
