@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from confined import every_confinement, needs_bwrap, of_kind
+from confined import every_confinement, every_sandbox, needs_bwrap, of_kind
 
 from sojourn.tools import Limits, Ran, Workspace
 from sojourn.tools.sandbox import seccomp
@@ -137,6 +137,7 @@ REACH = {
     "a socket of another family": "import socket\nfor family in (16, 17, 29, 38, 40, 44):\n"
     "    try: socket.socket(family, socket.SOCK_RAW); print(GOT, family)\n    except OSError: pass\n"
     "    try: socket.socket(family, socket.SOCK_STREAM); print(GOT, family)\n    except OSError: pass",
+    "start a program": "import subprocess; subprocess.run(['/bin/true']); print(GOT)",
     "raw packets": "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); print(GOT)",
 }
 
@@ -283,6 +284,12 @@ def test_ten_gigabytes_of_output_lose_their_middle() -> None:
     left_out = re.search(r"\[(\d+) characters left out\]", result.output)
     assert left_out and int(left_out[1]) > 1_000_000
     assert after == Ran("after\n", code=0)
+
+
+@every_sandbox
+def test_a_process_that_floods_its_channel_is_ended(box: str) -> None:
+    flood = "import os\nfor fd in range(3, 64):\n    try:\n        while True: os.write(fd, b'{\"id\": 1}\\n' * 4096)\n    except OSError: pass"
+    assert run(flood, box, timeout_s=60).fault == "died"
 
 
 @needs_bwrap

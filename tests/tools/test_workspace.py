@@ -254,7 +254,9 @@ def test_forks_at_once_answer_as_one_after_the_other() -> None:
         await origin.python("x = 1")
         forks = [await origin.fork() for _ in range(8)]
         code = "import os, time\nopen('mine', 'a').write(str(x))\ntime.sleep(0.01)\nx += {}\nprint(x, open('mine').read())"
-        return list(await asyncio.gather(*(told(fork, code.format(number)) for number, fork in enumerate(forks))))
+        seen = await asyncio.gather(*(told(fork, code.format(number)) for number, fork in enumerate(forks)))
+        await asyncio.gather(*(fork.close() for fork in forks))
+        return list(seen)
 
     assert within(work) == [f"{1 + number} 1\n" for number in range(8)]
 

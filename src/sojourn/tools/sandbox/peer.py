@@ -1,7 +1,7 @@
 """The host's end of the channel to one process in a box; the other end is `inside/channel.py`.
 
 The one idea: what comes from a box is not believed.  Code can find the channel of its own process and write to it; so a line that is
-no answer to the request is passed over, and a line without end is cut.
+no answer to the request is passed over, and a process that says far more than any answer holds is taken for dead.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 from typing import Any
 
 CHUNK = 1 << 20  # bytes of a file in one line
+SMALL = 256  # what a line counts at least: the time to read it; code may print its characters one by one
 
 
 class Refused(Exception):
@@ -28,6 +29,7 @@ class Peer:
     def __init__(self, end: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, output_chars: int) -> None:
         self._end, self._reader, self._writer = end, reader, writer
         self.output_chars = output_chars
+        self._line = _line_bytes(output_chars)
         self.output = ""
         self.request = 0
         self.pid = 0
@@ -35,8 +37,7 @@ class Peer:
     @classmethod
     async def on(cls, end: socket.socket, output_chars: int, first: bytes = b"") -> Peer:
         """The process that holds the other end of this socket: tell it `first`, wait until it is ready.  Raises EOFError if it dies."""
-        # A character may take 12 bytes as JSON; a chunk of a file 4/3 of its size.
-        reader, writer = await asyncio.open_connection(sock=end, limit=2 * CHUNK + 16 * output_chars)
+        reader, writer = await asyncio.open_connection(sock=end, limit=_line_bytes(output_chars))
         peer = cls(end, reader, writer, output_chars)
         try:
             writer.write(first)
@@ -64,9 +65,13 @@ class Peer:
 
     async def answer(self, key: str) -> dict[str, Any]:
         """The next line of this request that has `key`; what is printed on the way goes to `output`."""
-        while not self._reader.at_eof():
+        room = 2 * self._line + self.output_chars * SMALL
+        while room > 0 and not self._reader.at_eof():
+            room -= self._line  # what a line without end takes
             try:
-                message = json.loads(await self._reader.readline())
+                line = await self._reader.readline()
+                room += self._line - max(len(line), SMALL)
+                message = json.loads(line)
             except (ValueError, RecursionError):
                 continue
             if not isinstance(message, dict) or message.get("id") != self.request:
@@ -89,6 +94,11 @@ class Peer:
     def hang_up(self) -> None:
         """Close the channel: the process ends, if it still listens."""
         self._writer.close()
+
+
+def _line_bytes(output_chars: int) -> int:
+    """The longest line of an answer: a character may take 12 bytes as JSON, a chunk of a file 4/3 of its size."""
+    return 2 * CHUNK + 16 * output_chars
 
 
 def _number(value: object) -> int:

@@ -199,7 +199,7 @@ class Workspace:
 
     @_in_turn
     async def fork(self) -> Workspace:
-        """A second workspace that is exactly where this one is.  Raises `InfrastructureError` if that cannot be."""
+        """A second workspace that is exactly where this one is; close it, too.  Raises `InfrastructureError` if that cannot be."""
         other = copy.copy(self)
         other._lock, other._snapshots = asyncio.Lock(), []
         other._branch = await self._copied(self._full("forks"))
