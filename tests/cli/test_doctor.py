@@ -1,13 +1,11 @@
 """`sojourn doctor`: what is missing comes with the command that mends it, and what is broken with exit code 1."""
 
-import warnings
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from sojourn.cli import doctor
-from sojourn.core import InfrastructureError
-from sojourn.tools import Sandbox
+from sojourn.tools import Sandbox, Unconfined
 
 
 def missing(name: str) -> str:
@@ -21,24 +19,20 @@ def test_missing_packages_come_with_their_commands(monkeypatch: pytest.MonkeyPat
     assert (found["reasoning-gym"].state, found["reasoning-gym"].mend) == ("note", "pip install 'sojourn[envs-reasoning]'")
 
 
-def test_a_sandbox_of_limits_alone_is_a_note_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_confines_code_the_note_has_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def best() -> Sandbox:
-        warnings.warn("no bubblewrap, it is not installed", RuntimeWarning, stacklevel=1)
-        return Sandbox("/usr/bin/python3")
+        raise Unconfined("nothing here can confine the code that agents write")
 
     monkeypatch.setattr(Sandbox, "best", best)
     monkeypatch.setattr("shutil.which", lambda name: None)
     finding = doctor.sandbox()
     assert (finding.state, finding.mend) == ("note", "apt-get install bubblewrap")
-    assert "it is not installed" in finding.found
+    assert "nothing here can confine" in finding.found
 
 
-def test_no_sandbox_at_all_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
-    def best() -> Sandbox:
-        raise InfrastructureError("no Python can be started")
-
-    monkeypatch.setattr(Sandbox, "best", best)
-    assert doctor.sandbox().state == "bad"
+def test_the_sandbox_that_works_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sandbox, "best", lambda: Sandbox("wasm", "/usr/bin/python3"))
+    assert doctor.sandbox() == doctor.Finding("sandbox", "ok", "wasm, /usr/bin/python3")
 
 
 def test_engine_and_learner_agree_and_a_disagreement_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,37 +1,38 @@
 """The Python interpreter: whatever code does, the agent gets an answer in time, and the host is left alone."""
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import signal
 import socket
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confined import LIMITS, every_sandbox, needs_bwrap, of_kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sojourn.core import FailureKind, InfrastructureError, ToolResult
-from sojourn.tools import PythonInterpreter, Sandbox, interpreter, sandbox
+from sojourn.tools import PythonInterpreter, Sandbox, Unconfined
+from sojourn.tools.sandbox import box as boxes
+from sojourn.tools.sandbox import sandbox
 
-LIMITS = Sandbox.limits_only()
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    BWRAP = Sandbox.best()
-every_sandbox = pytest.mark.parametrize("box", [LIMITS] + [BWRAP] * (BWRAP.bwrap is not None), ids=lambda box: str(box.bwrap))
 EVERY_PIPE = "import os, contextlib\nfor fd in range(3, 64):\n  with contextlib.suppress(OSError):\n    "
-needs_bwrap = pytest.mark.skipif(BWRAP.bwrap is None, reason="bubblewrap is missing or does not work here")
+LOST = {
+    "limits": "The sandbox was restarted, variables and files are lost.",
+    "bubblewrap": "The interpreter was restarted, its variables are lost.",
+}
 
 
-def play(box: Sandbox, *codes: str, **options: Any) -> list[ToolResult]:
+def play(box: str, *codes: str, **options: Any) -> list[ToolResult]:
     """The results of running `codes` in one episode."""
 
     async def episode() -> list[ToolResult]:
-        python = PythonInterpreter(sandbox=box, **options)
+        python = PythonInterpreter(sandbox=of_kind(box), **options)
         try:
             async with asyncio.timeout(120):
                 return [await python.call({"code": code}) for code in codes]
@@ -42,17 +43,17 @@ def play(box: Sandbox, *codes: str, **options: Any) -> list[ToolResult]:
 
 
 @every_sandbox
-def test_state_lives_from_call_to_call(box: Sandbox) -> None:
+def test_state_lives_from_call_to_call(box: str) -> None:
     results = play(box, "x = 6\ndef f(y): return x * y", "import math", "print(f(7), math.gcd(12, 18))")
     assert results[-1] == ToolResult("python", "42 6\n")
 
 
 def test_the_last_value_is_shown_as_in_the_console() -> None:
-    assert [r.text for r in play(LIMITS, "2\n'a' + 'b'", "None", "x = 5")] == ["'ab'\n", "(no output)", "(no output)"]
+    assert [r.text for r in play("limits", "2\n'a' + 'b'", "None", "x = 5")] == ["'ab'\n", "(no output)", "(no output)"]
 
 
 def test_an_exception_is_shown_from_the_codes_own_frame_on() -> None:
-    result, after = play(LIMITS, "x = 1\ndef f():\n    return x / 0\nprint('before')\nf()", "x")
+    result, after = play("limits", "x = 1\ndef f():\n    return x / 0\nprint('before')\nf()", "x")
     assert result.error and result.kind is FailureKind.MODEL
     assert result.text.startswith('before\nTraceback (most recent call last):\n  File "<cell 1>", line 5, in <module>\n    f()')
     assert "return x / 0" in result.text and result.text.endswith("ZeroDivisionError: division by zero\n")
@@ -69,10 +70,8 @@ def test_an_exception_is_shown_from_the_codes_own_frame_on() -> None:
         "import re\nre.match('(a+)+$', 'a' * 60 + 'b')",
     ],
 )
-def test_code_that_runs_too_long_is_interrupted_and_keeps_its_state(
-    box: Sandbox, code: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(interpreter, "GRACE_S", 60)
+def test_code_that_runs_too_long_is_interrupted_and_keeps_its_state(box: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxes, "GRACE_S", 60)
     _, result, after = play(box, "x = 5", f"print('so far')\n{code}", "x", timeout_s=0.4)
     assert result.text == "so far\nThe time limit of 0.4 s was reached. The variables are kept."
     assert (result.error, result.kind) == (True, FailureKind.BUDGET)
@@ -89,11 +88,11 @@ def test_code_that_runs_too_long_is_interrupted_and_keeps_its_state(
     ],
 )
 def test_code_that_cannot_be_interrupted_is_killed_and_the_agent_told(
-    box: Sandbox, code: str, monkeypatch: pytest.MonkeyPatch
+    box: str, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interpreter, "GRACE_S", 0.3)
+    monkeypatch.setattr(boxes, "GRACE_S", 0.3)
     result, after = play(box, f"print('so far')\n{code}", "print(6 * 7)", timeout_s=0.4)
-    assert result.text.endswith("The time limit of 0.4 s was reached. The interpreter was restarted, its state is lost.")
+    assert result.text.endswith("The time limit of 0.4 s was reached. " + LOST[box])
     assert (result.error, result.kind) == (True, FailureKind.BUDGET)
     assert after.text == "42\n"
 
@@ -107,9 +106,9 @@ def test_code_that_cannot_be_interrupted_is_killed_and_the_agent_told(
         ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
     ],
 )
-def test_code_that_kills_its_process_is_told_so(box: Sandbox, code: str, how: str) -> None:
+def test_code_that_kills_its_process_is_told_so(box: str, code: str, how: str) -> None:
     result, after = play(box, f"x = 1\nprint('so far')\n{code}", "x")
-    assert result.text == f"so far\nThe code ended the interpreter ({how}). The interpreter was restarted, its state is lost."
+    assert result.text == f"so far\nThe code ended the interpreter ({how}). {LOST[box]}"
     assert (result.error, result.kind) == (True, FailureKind.MODEL)
     assert "NameError" in after.text
 
@@ -122,7 +121,7 @@ def test_code_that_kills_its_process_is_told_so(box: Sandbox, code: str, how: st
     ],
 )
 def test_a_hundred_megabytes_of_output_lose_their_middle(code: str) -> None:
-    (result,) = play(LIMITS, code, output_chars=100, timeout_s=60, memory_mb=512)
+    (result,) = play("limits", code, output_chars=100, timeout_s=60, memory_mb=512)
     assert result == ToolResult("python", f"<{'x' * 49}\n... [99999902 characters left out] ...\n{'x' * 49}>")
 
 
@@ -140,7 +139,7 @@ def test_a_hundred_megabytes_of_output_lose_their_middle(code: str) -> None:
         ("import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))", "not allowed to raise maximum limit"),
     ],
 )
-def test_code_that_takes_too_much_gets_an_error_and_goes_on(box: Sandbox, code: str, error: str) -> None:
+def test_code_that_takes_too_much_gets_an_error_and_goes_on(box: str, code: str, error: str) -> None:
     result, after = play(box, code, "held = None", timeout_s=20)
     assert result.error and error in result.text
     assert after.text == "(no output)"
@@ -160,7 +159,7 @@ def test_code_that_takes_too_much_gets_an_error_and_goes_on(box: Sandbox, code: 
     ],
 )
 def test_code_that_is_wrong_gets_an_error_and_goes_on(code: str, error: str) -> None:
-    result, after = play(LIMITS, code, "6 * 7", timeout_s=20)
+    result, after = play("limits", code, "6 * 7", timeout_s=20)
     assert result.error and error in result.text
     assert after.text == "42\n"
 
@@ -180,14 +179,14 @@ def test_code_that_is_wrong_gets_an_error_and_goes_on(code: str, error: str) -> 
     ],
 )
 def test_code_that_breaks_the_interpreter_from_within_gets_an_answer(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreter, "GRACE_S", 0.3)
-    *results, last = play(LIMITS, code, "1", "1", "6 * 7", timeout_s=1.0)
+    monkeypatch.setattr(boxes, "GRACE_S", 0.3)
+    *results, last = play("limits", code, "1", "1", "6 * 7", timeout_s=1.0)
     assert all(result.text for result in results)
     assert last.text == "42\n"
 
 
 @every_sandbox
-def test_each_interpreter_has_an_empty_directory_of_its_own_that_goes_with_it(box: Sandbox) -> None:
+def test_each_interpreter_has_an_empty_directory_of_its_own_that_goes_with_it(box: str) -> None:
     first, place = play(box, "import os\nos.listdir()", "open('mine', 'w').write('x')\nprint(os.getcwd())")
     assert first.text == "[]\n"
     assert play(box, "import os\nos.listdir()")[0].text == "[]\n"
@@ -195,7 +194,7 @@ def test_each_interpreter_has_an_empty_directory_of_its_own_that_goes_with_it(bo
 
 
 @every_sandbox
-def test_code_is_not_root_and_sees_nothing_of_the_hosts_environment(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_is_not_root_and_sees_nothing_of_the_hosts_environment(box: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     user, environment = play(
         box,
@@ -210,13 +209,13 @@ def test_code_is_not_root_and_sees_nothing_of_the_hosts_environment(box: Sandbox
 
 def test_the_same_code_answers_the_same_in_every_process() -> None:
     code = "print(list({'red', 'green', 'blue', 'white'}), hash('x'))"
-    assert play(LIMITS, code)[0].text == play(LIMITS, code)[0].text
+    assert play("limits", code)[0].text == play("limits", code)[0].text
 
 
 @needs_bwrap
 def test_there_is_no_network() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        (result,) = play(BWRAP, f"import socket; socket.create_connection({server.getsockname()}, 5)", timeout_s=20)
+        (result,) = play("bubblewrap", f"import socket; socket.create_connection({server.getsockname()}, 5)", timeout_s=20)
     assert result.error and ("OSError" in result.text or "ConnectionRefusedError" in result.text)
 
 
@@ -225,7 +224,7 @@ def test_the_hosts_files_and_processes_are_out_of_reach(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("hunter2")
     read, kill, pids, write = play(
-        BWRAP,
+        "bubblewrap",
         f"open({str(secret)!r}).read()",
         f"import os; os.kill({os.getpid()}, 0)",
         "len([p for p in os.listdir('/proc') if p.isdigit()])",
@@ -242,7 +241,7 @@ def test_the_hosts_files_and_processes_are_out_of_reach(tmp_path: Path) -> None:
 @needs_bwrap
 def test_files_are_limited_together() -> None:
     code = "for i in range(100):\n    with open(f'f{i}', 'wb') as file: file.write(bytes(8 << 20))"
-    assert "No space left on device" in play(BWRAP, code, timeout_s=60)[0].text
+    assert "No space left on device" in play("bubblewrap", code, timeout_s=60)[0].text
 
 
 def test_calls_of_one_interpreter_run_in_order() -> None:
@@ -273,12 +272,11 @@ def test_a_cancelled_call_does_not_answer_the_next_one() -> None:
 
 
 @every_sandbox
-def test_a_closed_interpreter_is_gone_and_may_start_afresh(box: Sandbox) -> None:
+def test_a_closed_interpreter_is_gone_and_may_start_afresh(box: str) -> None:
     async def episode() -> tuple[int | None, str]:
-        python = PythonInterpreter(sandbox=box)
+        python = PythonInterpreter(sandbox=of_kind(box))
         await python.call({"code": "x = 1"})
-        assert python._worker is not None
-        process = python._worker.box.process
+        process = python.workspace._own().box.process
         await python.close()
         text = (await python.call({"code": "x"})).text
         await python.close()
@@ -291,12 +289,11 @@ def test_a_closed_interpreter_is_gone_and_may_start_afresh(box: Sandbox) -> None
 @needs_bwrap
 def test_a_sandbox_that_is_killed_from_outside_is_the_infrastructures_fault() -> None:
     async def episode() -> None:
-        python = PythonInterpreter(sandbox=BWRAP, timeout_s=60)
+        python = PythonInterpreter(sandbox=of_kind("bubblewrap"), timeout_s=60)
         await python.call({"code": "1"})
-        assert python._worker is not None
         running = asyncio.create_task(python.call({"code": "while True: pass"}))
         await asyncio.sleep(0)
-        os.kill(python._worker.box.process.pid, signal.SIGKILL)
+        os.kill(python.workspace._own().box.process.pid, signal.SIGKILL)
         with pytest.raises(InfrastructureError, match=r"tool 'python': the sandbox was killed from outside \(SIGKILL\)"):
             await running
 
@@ -305,12 +302,12 @@ def test_a_sandbox_that_is_killed_from_outside_is_the_infrastructures_fault() ->
 
 @pytest.mark.parametrize("program", ["/no/such/python", "/bin/false"])
 def test_a_sandbox_that_does_not_start_is_the_infrastructures_fault(program: str) -> None:
-    with pytest.raises(InfrastructureError, match="Python interpreter: the sandbox"):
-        play(Sandbox(program), "1")
+    with pytest.raises(InfrastructureError, match="tool 'python': the sandbox"):
+        asyncio.run(PythonInterpreter(sandbox=Sandbox("limits", program)).call({"code": "1"}))
 
 
 def test_wrong_arguments_are_explained() -> None:
-    result = asyncio.run(PythonInterpreter().call({"source": "1"}))
+    result = asyncio.run(PythonInterpreter(sandbox=LIMITS).call({"source": "1"}))
     assert result.text == "Error: missing argument 'code'; unknown argument 'source'. Expected python(code: string)"
 
 
@@ -322,18 +319,29 @@ def fresh_probe() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh_probe")
-@pytest.mark.parametrize(("found", "reason"), [(None, "it is not installed"), ("/bin/false", "it does not work here")])
-def test_without_bubblewrap_a_warning_says_so(monkeypatch: pytest.MonkeyPatch, found: str | None, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (None, "not installed: `apt-get install bubblewrap`"),
+        ("/bin/false", "Bubblewrap does not work here: .*/python.*exit code 1"),
+    ],
+)
+def test_without_confinement_nothing_runs_unless_unsafe_is_written_out(
+    monkeypatch: pytest.MonkeyPatch, found: str | None, reason: str
+) -> None:
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name, **kw: found if name == "bwrap" else which(name, **kw))
-    with pytest.warns(RuntimeWarning, match=f"no bubblewrap, {reason}.*process limits alone"):
-        assert Sandbox.best().bwrap is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Unconfined, match=f"{reason}.*pip install 'sojourn\\[wasm\\]'.*unsafe=True"):
+        asyncio.run(PythonInterpreter().call({"code": "1"}))
+    assert Sandbox.best(unsafe=True).kind == "limits"
+    assert asyncio.run(PythonInterpreter(unsafe=True).call({"code": "6 * 7"})).text == "42\n"
 
 
 def test_where_no_python_can_be_read_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     monkeypatch.setattr(shutil, "which", lambda name, **kw: None)
-    with pytest.raises(InfrastructureError, match=r"/no/such/python: .*install one that every user can read"):
+    with pytest.raises(Unconfined, match=r"/no/such/python: .*install one that every user can read"):
         Sandbox.limits_only()
 
 
@@ -357,10 +365,10 @@ nasty = st.sampled_from(
 
 
 @every_sandbox
-def test_any_code_is_answered(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreter, "GRACE_S", 0.3)
+def test_any_code_is_answered(box: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxes, "GRACE_S", 0.3)
     with asyncio.Runner() as runner:
-        python = PythonInterpreter(sandbox=box, timeout_s=0.1, output_chars=50)
+        python = PythonInterpreter(sandbox=of_kind(box), timeout_s=0.1, output_chars=50)
 
         @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(st.lists(nasty | any_text, min_size=1, max_size=3).map("\n".join))

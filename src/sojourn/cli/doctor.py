@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -117,19 +116,13 @@ def machine() -> Iterator[Finding]:
 
 def sandbox() -> Finding:
     """How the code that agents write is confined."""
-    from sojourn.core import InfrastructureError
-    from sojourn.tools import Sandbox
+    from sojourn.tools import Sandbox, Unconfined
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            found = Sandbox.best()
-        except InfrastructureError as error:
-            return Finding("sandbox", "bad", str(error))
-    if found.bwrap:
-        return Finding("sandbox", "ok", f"bubblewrap, {found.python}")
-    why = str(caught[0].message) if caught else "no bubblewrap: process limits alone"
-    return Finding("sandbox", "note", why, "" if shutil.which("bwrap") else "apt-get install bubblewrap")
+    try:
+        found = Sandbox.best()
+    except Unconfined as error:
+        return Finding("sandbox", "note", str(error), "" if shutil.which("bwrap") else "apt-get install bubblewrap")
+    return Finding("sandbox", "ok", f"{found.kind}, {found.python}")
 
 
 def models() -> Iterator[Finding]:

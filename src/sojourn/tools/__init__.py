@@ -4,8 +4,11 @@ A tool has a `ToolSpec`, which the policy reads, and `call`, which always answer
 is an error result that the agent sees, what broke beneath is an `InfrastructureError`.
 """
 
-from sojourn.tools.interpreter import PythonInterpreter
-from sojourn.tools.sandbox import Sandbox
+from sojourn.tools.interpreter import PythonInterpreter, Shell
+from sojourn.tools.sandbox import Limits, Pool, Ran, Sandbox, Snapshot, Unconfined, Workspace
 from sojourn.tools.tool import FunctionTool, Tool, ToolError, run_calls, tool
 
-__all__ = ["FunctionTool", "PythonInterpreter", "Sandbox", "Tool", "ToolError", "run_calls", "tool"]
+__all__ = [
+    "FunctionTool", "Limits", "Pool", "PythonInterpreter", "Ran", "Sandbox", "Shell", "Snapshot", "Tool", "ToolError",
+    "Unconfined", "Workspace", "run_calls", "tool",
+]  # fmt: skip
