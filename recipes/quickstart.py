@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
+from sojourn.core import Range
 from sojourn.credit.steps import StepRelative
 from sojourn.curriculum import Staircase, Uniform
 from sojourn.environments.math.tool_arithmetic import ToolArithmetic, calc
@@ -33,7 +35,7 @@ class Config(TrainConfig):
     """Level 3 needs up to five."""
     max_tokens: int = 36
     """Tokens of one action; a call takes 15 to 35."""
-    progress: float = 0.5
+    progress: Annotated[float, Range(0)] = 0.5
     """What right intermediate values pay, beside 1 for the answer; 0 pays the answer only."""
     levels: tuple[str, ...] = ()
     """Train on these levels only, in equal shares, instead of climbing: the control."""

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 BESIDE = "tools"
 """The phase that runs beside the others."""
+PHASES = ("prefill", "decode", BESIDE, "packing", "forward", "backward", "optimizer")
+"""All phases of a step; of those that did not happen a breakdown says 0."""
 
 
 class Event(NamedTuple):
@@ -60,17 +62,16 @@ def phase(name: str) -> Iterator[None]:
 def breakdown(events: Sequence[Event], start: float, end: float) -> dict[str, float]:
     """Seconds of each phase between `start` and `end`, and `idle`; they add up.
 
-    >>> breakdown([Event("tools", 1.0, 4.0), Event("decode", 2.0, 3.0)], 0.0, 5.0)
-    {'decode': 1.0, 'tools': 2.0, 'idle': 2.0}
+    >>> found = breakdown([Event("tools", 1.0, 4.0), Event("decode", 2.0, 3.0)], 0.0, 5.0)
+    >>> found["decode"], found["tools"], found["backward"], found["idle"]
+    (1.0, 2.0, 0.0, 2.0)
     """
-    seconds: dict[str, float] = {}
+    seconds = dict.fromkeys(PHASES, 0.0)
     for event in events:
         if event.name != BESIDE:
-            seconds[event.name] = seconds.get(event.name, 0) + event.end - event.start
+            seconds[event.name] = seconds.get(event.name, 0.0) + event.end - event.start
     busy = _covered(events)
-    beside = busy - sum(seconds.values())
-    if any(event.name == BESIDE for event in events):
-        seconds[BESIDE] = beside
+    seconds[BESIDE] = busy - sum(seconds.values())
     return seconds | {"idle": end - start - busy}
 
 

@@ -45,7 +45,7 @@ def test_the_examples_of_the_environments_page_are_sound() -> None:
     names: dict[str, object] = {}
     for block in blocks(REPOSITORY / "docs/environments.md"):
         exec(compile(block, "environments.md", "exec"), names)
-    for world in ("world", "backwards", "vault", "cart"):
+    for world in ("world", "backwards", "vault", "cart", "sums"):
         assert check_environment(names[world], count=1)
 
 
@@ -62,6 +62,25 @@ def test_the_example_of_the_small_worlds_page_is_sound() -> None:
     (block,) = blocks(REPOSITORY / "docs/worlds-small.md")
     exec(compile(block, "worlds-small.md", "exec"), names)
     assert check_environment(names["hard_search"], count=1) and check_environment(names["with_example"], count=1)
+
+
+def test_the_examples_of_the_programs_page_run(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    for block in blocks(REPOSITORY / "docs/programs.md"):
+        exec(compile(block, "programs.md", "exec"), names)
+    totals, actions = capsys.readouterr().out.strip().split("] [")
+    assert actions == "2, 2]", "each episode of the program speaks twice"
+    assert totals.startswith("[")
+
+
+def test_the_config_of_the_command_line_page_has_the_range_that_it_says() -> None:
+    (block,) = blocks(REPOSITORY / "docs/cli.md")
+    *program, refused = block.splitlines()
+    names: dict[str, object] = {}
+    exec(compile("\n".join(program), "cli.md", "exec"), names)
+    call, said = refused.split("  # ValueError: ")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        eval(call, names)
 
 
 def test_the_agent_program_of_the_index_is_the_one_that_runs() -> None:

@@ -95,7 +95,36 @@ class Silent(Counter):
         return replace(await super().step(action), observation=Observation())
 
 
+class SharedState(Counter):
+    """Each instance is its own, but they all count in the class."""
+
+    async def reset(self, task: Task, *, seed: int) -> Observation:
+        SharedState.left = task.data["n"]
+        return Observation.of("go on")
+
+    async def step(self, action: Action) -> Transition:
+        SharedState.left -= 1
+        return Transition(Observation.of("more"), 1.0, terminated=SharedState.left < 0)
+
+    def restore(self, snapshot: object) -> None:
+        SharedState.left = snapshot
+
+
+class ForgetfulReward(Counter):
+    """Like a function with `if right: return 1.0` and nothing else."""
+
+    async def step(self, action: Action) -> Transition:
+        return replace(await super().step(action), reward=None)
+
+
+class InfiniteAtTheCut(Counter):
+    async def truncate(self) -> Transition:
+        return Transition(reward=float("inf"), truncated=True)
+
+
 DEFECTS = {
+    ForgetfulReward: "reward 'reward' is None.*on every path",
+    InfiniteAtTheCut: "cut at once: reward 'reward' is inf",
     ForgetfulRestore: "restored state went on differently",
     LuckyReset: "two resets",
     LuckyStep: "second instance",
@@ -106,6 +135,7 @@ DEFECTS = {
     InstanceKey: "different keys",
     Fragile: "raised KeyError",
     Silent: "nothing is observed",
+    SharedState: "beside another episode",
 }
 
 
@@ -117,6 +147,16 @@ def test_a_sound_environment_passes() -> None:
 def test_a_defect_of_an_environment_is_named(make: Callable[[], Environment]) -> None:
     with pytest.raises(ValueError, match=DEFECTS[make]):
         check_environment(World(make, Tasks()))
+
+
+def test_one_environment_for_all_episodes_is_found() -> None:
+    one = Counter()
+    with pytest.raises(ValueError, match="same Counter twice"):
+        check_environment(World(lambda: one, Tasks()))
+    with pytest.raises(ValueError, match="give what makes a fresh one"):
+        check_environment(World(one, Tasks()))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="gave a dict"):
+        check_environment(World(dict, Tasks()))
 
 
 def test_splits_that_share_a_task_are_found() -> None:

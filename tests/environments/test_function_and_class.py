@@ -183,3 +183,51 @@ def test_a_class_without_reward_or_prompt_is_told_what_to_add() -> None:
 def test_both_pass_the_checker() -> None:
     assert check_environment(from_class(Vault, [{"code": 1}], test=[{"code": 2}]))
     assert check_environment(from_function(lambda p, c: 1.0, ["a"], test=["b"]))
+
+
+def test_a_function_or_a_class_that_does_not_fit_is_refused_when_the_world_is_made() -> None:
+    with pytest.raises(ValueError, match=r"expected a function of \(prompt, completion\)"):
+        from_function(lambda completion: 1.0, ["a"])  # type: ignore[arg-type, misc]
+    with pytest.raises(ValueError, match="prompts='abc': give a list of texts"):
+        from_function(lambda p, c: 1.0, "abc")
+    with pytest.raises(ValueError, match=r"test=\[1\]"):
+        from_function(lambda p, c: 1.0, ["a"], test=[1])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"train task 1 gives \{'cod': 2\}, but Vault takes \(code: int\)"):
+        from_class(Vault, [{"code": 1}, {"cod": 2}])
+    with pytest.raises(ValueError, match="give a list with the keyword arguments"):
+        from_class(Vault, {"code": 1})  # type: ignore[arg-type]
+
+
+def test_a_function_of_any_signature_that_takes_two_fits() -> None:
+    class Judge:
+        def __call__(self, *texts: str, strict: bool = False) -> float:
+            return 1.0
+
+    assert from_function(Judge(), ["a"])
+    assert from_function(max, ["a"])  # type: ignore[arg-type]
+
+
+def test_a_class_is_paid_for_what_stands_when_its_episode_is_cut() -> None:
+    class Basket:
+        """Pick apples."""
+
+        picked = 0
+
+        def pick(self) -> str:
+            """Pick one."""
+            self.picked += 1
+            return "picked"
+
+        def reward(self) -> float:
+            return self.picked / 10
+
+    async def cut_after_three() -> Transition:
+        world = from_class(Basket)
+        environment = world.make()
+        await environment.reset(world.tasks.task("train", "default", 0), seed=0)
+        for _ in range(3):
+            await environment.step(Action("", (ToolCall("pick", {}),)))
+        return await environment.truncate()
+
+    transition = asyncio.run(cut_after_three())
+    assert (transition.reward, transition.truncated, transition.terminated) == (0.3, True, False)

@@ -87,3 +87,29 @@ def test_a_markov_program_forgets_the_text_and_keeps_the_credit() -> None:
     assert (table.turn_S[table.episode_S == 0] == np.arange((table.episode_S == 0).sum())).all()
     run.group.episodes[0].reward = {"r": 1.0}  # so that there is something to learn
     asyncio.run(trained(run))
+
+
+def test_a_name_that_gymnasium_does_not_know_is_told_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match="Gymnasium makes no 'Nope-v3': Environment `Nope` doesn't exist"):
+        find("gymnasium/Nope-v3")
+    with pytest.raises(ValueError, match=r"makes no 'CartPole-v1' of \{'size': 3\}"):
+        from_gymnasium("CartPole-v1", size=3)
+
+
+@pytest.mark.parametrize("words", [("go", "go "), ("go", " ")])
+def test_words_that_cannot_be_told_apart_are_refused(words: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="must differ, and none be empty"):
+        from_gymnasium("CartPole-v1", words)
+
+
+def test_space_around_a_word_does_not_matter() -> None:
+    """A word with a space before it is one token in many vocabularies."""
+    world = from_gymnasium("CartPole-v1", (" left", " right"))
+    assert check_environment(world, count=1)
+
+    async def play() -> bool:
+        environment = world.make()
+        await environment.reset(world.tasks.task("train", "default", 0), seed=0)
+        return bool((await environment.step(Action(" left"))).failures)
+
+    assert not asyncio.run(play())

@@ -20,7 +20,7 @@ from sojourn.objectives import Dpo, PolicyGradient
 from sojourn.policy import Policy
 from sojourn.rendering import ChatRenderer
 from sojourn.rendering.protocols import PlainText
-from sojourn.training.setup import add_adapters
+from sojourn.training.weights import add_adapters
 
 
 def sampled_group(engine: LocalEngine, size: int = 4, temperature: float = 1.0) -> EpisodeGroup:

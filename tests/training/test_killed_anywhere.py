@@ -44,6 +44,7 @@ class StubTrainer:
         self.learning = SimpleNamespace(learner=SimpleNamespace(model=self.model, optimizer=optimizer))
         self.tokenizer = SimpleNamespace(decode=lambda tokens: "x" * len(tokens))
         self.ledger = "all trained"
+        self.experiment, self.group_size = SimpleNamespace(), config.group_size
 
     def state(self) -> dict[str, Any]:
         return {"curriculum": {"dealt": self.dealt}, "replay": []}
@@ -88,6 +89,7 @@ class StubTrainer:
 def stub_trainer() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "Trainer", StubTrainer)
+        patch.setattr(loop, "check_world", lambda config, experiment: None)
         patch.setattr(loop.setup, "check_contract", lambda trainer: None)
         patch.setattr("sojourn.viewer.report.write_report", lambda folder: None)
         patch.setattr(store_run, "describe_machine", lambda command: {})

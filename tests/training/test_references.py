@@ -16,7 +16,7 @@ from small_run import config, experiment
 from sojourn.credit import Band, Distillation, Gae, KlInReward, VTrace, grpo
 from sojourn.models import LoadedModel, tiny
 from sojourn.objectives import Kl, Mix, PolicyGradient, Reference, Supervised, Unclipped, ValueLoss
-from sojourn.training import Trainer, setup, train
+from sojourn.training import Trainer, checkpoint, train, weights
 
 
 def distilled(run: Path, teacher: Path | str, **changes: Any) -> Trainer:
@@ -56,14 +56,15 @@ def test_a_run_teaches_with_its_last_policy(lora_rank: int, tmp_path: Path, mode
     run = tmp_path / "run"
     train(config(run, model, steps=2, eval_tasks=0, lora_rank=lora_rank), experiment())
     trained = Trainer(config(tmp_path, model, lora_rank=lora_rank), experiment())
-    path = setup.checkpoint.latest(run / "checkpoints")
+    path = checkpoint.latest(run / "checkpoints")
     assert path is not None
-    setup.checkpoint.load_weights(path, trained.model)
+    checkpoint.load_weights(path, trained.model)
+    weights.merge_adapters(trained.model)
     teacher = distilled(tmp_path, run).learning.learner.reference
     assert teacher is not None
     taught, last = dict(teacher.named_parameters()), dict(trained.model.named_parameters())
     assert taught.keys() == last.keys() and all(torch.equal(taught[name], last[name]) for name in last)
-    first = dict(Trainer(config(tmp_path, model, lora_rank=lora_rank), experiment()).model.named_parameters())
+    first = dict(Trainer(config(tmp_path, model), experiment()).model.named_parameters())
     assert any(not torch.equal(taught[name], first[name]) for name in first)
 
 
@@ -78,7 +79,7 @@ def test_a_teacher_with_another_tokenizer_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_without_a_checkpoint_teaches_nothing(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "starts.jsonl").write_text("{}")
+    (tmp_path / "run" / "config.json").write_text('{"run": "run", "model": "tiny"}')
     with pytest.raises(ValueError, match="is a run without a checkpoint yet"):
         distilled(tmp_path, tmp_path / "run")
 

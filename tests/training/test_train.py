@@ -143,8 +143,12 @@ def warming_up(folder: Path, algorithm: str, steps: int) -> Trainer:
 @pytest.mark.parametrize("algorithm", ["", "ppo_plain", "igpo", "remax"])
 def test_warm_up_imitates_the_oracle_and_then_learns_from_reward(algorithm: str, tmp_path: Path) -> None:
     trainer = warming_up(tmp_path, algorithm, steps=2)
-    rows = [asyncio.run(trainer.train_step())[1] for _ in range(3)]
-    assert [row["success"] for row in rows[:2]] == [1.0, 1.0], "the oracle knows"
+    played, rows = zip(*(asyncio.run(trainer.train_step()) for _ in range(3)), strict=True)
+    assert [row["oracle/success"] for row in rows[:2]] == [1.0, 1.0], "the oracle knows"
+    assert [("success" in row, "zero_signal" in row) for row in rows] == [(False, False), (False, False), (True, True)]
+    assert [len(group.episodes) for groups in played for group in groups] == [1, 1, 1, 1, 4, 4], (
+        "demonstrations of a task are all equal"
+    )
     assert rows[1]["nll"] < rows[0]["nll"]
     assert ["entropy" in row for row in rows] == [False, False, True]
     assert ["kl" in row for row in rows] == [False, False, True]

@@ -68,3 +68,12 @@ def test_ticks_lie_inside_and_are_few(low: float, size: float) -> None:
     marks = ticks(low, low + size)
     assert 1 <= len(marks) <= 6
     assert all(low - size * 0.01 <= mark <= low + size * 1.01 for mark in marks)
+
+
+@given(low=st.floats(1e-7, 1e5), times=st.floats(1.0, 9.0))
+def test_no_number_of_an_axis_is_cut(low: float, times: float) -> None:
+    """Learning rates of 1.25e-4, hundreds of thousands of tokens: a digit is at most 7 wide at this size."""
+    svg = line_chart([Series(name="lr", points=[(1, low), (2, low * times)])])
+    texts = [text for text in ElementTree.fromstring(svg).iter(f"{SVG}text") if text.attrib["text-anchor"] == "end"]
+    assert min(float(text.attrib["x"]) - 7 * len(text.text or "") for text in texts) >= 0
+    assert all(x > float(texts[0].attrib["x"]) for line in lines(svg) for x, _ in line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sojourn.core import Context, LegalActions
+from sojourn.core import Context, LegalActions, handover
 from sojourn.policy import Session, resumable
 
 
@@ -14,6 +14,6 @@ async def markov(session: Session) -> None:
     observation, context = await session.reset(), None
     while not session.done:
         fresh: Context = session.open(observation, source=context)
-        legal = world.legal_actions() if isinstance(world, LegalActions) else ()
+        legal = handover.legal(world.legal_actions(), world) if isinstance(world, LegalActions) else ()
         context, action = await session.act(fresh, legal=legal)
         observation = await session.step(context, action)

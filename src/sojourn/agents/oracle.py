@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sojourn.core import Oracle
+from sojourn.core import Oracle, handover
 from sojourn.policy import Session
 
 
@@ -13,7 +13,7 @@ async def demonstrate(session: Session) -> None:
         raise ValueError(f"{type(world).__name__} has no oracle to demonstrate with: give it a method `oracle() -> Action`")
     context = session.open(await session.reset())
     while not session.done:
-        action = world.oracle()
+        action = handover.action(world.oracle(), world)
         context = session.say(context, action)
         observation = await session.step(context, action)
         context = context.observe(*observation.messages)

@@ -1,63 +1,105 @@
-"""`sojourn eval`: success on held-out tasks, of a run's last checkpoint or of a model as it is."""
+"""`sojourn eval TARGET [--field value ...]`: success on held-out tasks, of a run's last checkpoint or of a model as it is.
+
+The one idea: an evaluation is a run's config and a recipe's world, so every field of the config is an option here, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from sojourn.cli import recipe as recipes
 from sojourn.cli.table import rates
-from sojourn.cli.train import RECIPE_COPY
+from sojourn.core import Range, check
+from sojourn.store import RunFolder, to_row, write_episodes
 from sojourn.store import write_json as write
+from sojourn.store.code import kept_code
 
 if TYPE_CHECKING:
     from sojourn.core import EpisodeGroup
     from sojourn.training import TrainConfig, Trainer
 
+HELP = """usage: sojourn eval TARGET [options] [--field value ...]
 
-def evaluate(
-    target: Positional[str],
-    recipe: str = "",
-    tasks: int = 64,
-    greedy: bool = False,
-    concurrency: int = 128,
-    write_json: Annotated[str, arg(name="json")] = "",
-) -> None:
-    """Measure a run or a model.  Nothing is written into the run folder.
+TARGET is a run folder (its last checkpoint), a model's name, or a model's directory.  Beside the options below every field of the
+recipe's config is one, nested ones with a dot, such as --max-tokens 128 --temperature 0.7; a run's own values are the defaults.
+"""
+CONCURRENCY = 128
+"""Episodes in flight, unless the field says otherwise; what is sampled does not depend on it."""
 
-    Args:
-        target: A run folder (its last checkpoint), a model's name, or a model's directory.
-        recipe: Whose held-out tasks; a run folder knows its own.
-        tasks: Held-out tasks of each level.
-        greedy: Take the likeliest token always, instead of sampling as in training.
-        concurrency: Episodes in flight.  Raise it while memory lasts; what is sampled does not depend on it.
-        write_json: Write the numbers into this file, too.
-    """
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Measure a run or a model."""
+
+    recipe: str = ""
+    """Whose held-out tasks; a run folder knows its own."""
+    tasks: Annotated[int, Range(1)] = 64
+    """Held-out tasks of each level."""
+    greedy: bool = False
+    """Take the likeliest token always, instead of sampling as in training."""
+    write_json: Annotated[str, arg(name="json")] = ""
+    """Write the numbers into this file, too."""
+    out: str = ""
+    """Write config, numbers and episodes into this folder, as a run has them; a run that is measured is left as it is."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Parse and measure.  The first argument is the target."""
+    import tyro
+
+    target = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    if not target or {"-h", "--help"} & set(arguments):
+        print(HELP)
+        tyro.cli(Options, prog=f"sojourn eval {target or 'TARGET'}", args=["--help"])
+    options, rest = tyro.cli(Options, prog=f"sojourn eval {target}", args=arguments[1:], return_unknown_args=True)
+    run = _run_config(target)
+    chosen = _recipe_of(Path(target), options.recipe, run)
+    start = chosen.config(model=target) if run is None else _as(chosen.config, run)
+    start = replace(start, concurrency=CONCURRENCY, eval_tasks=options.tasks)
+    config = tyro.cli(chosen.config, prog=f"sojourn eval {target}", description=HELP, default=start, args=rest)
+    _measure(target, chosen, config, options, of_run=run is not None)
+
+
+evaluate.takes_arguments = True  # type: ignore[attr-defined]
+
+
+def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: Options, *, of_run: bool) -> None:
     from sojourn.training import Trainer, checkpoint
+    from sojourn.training.world import check_world
 
-    config, chosen = _of_run(Path(target), recipe) if _is_run(Path(target)) else _of_model(target, recipe)
-    config = replace(config, concurrency=concurrency)
-    trainer = Trainer(config, chosen.experiment(config))
-    saved = checkpoint.latest(Path(target) / "checkpoints")
-    if saved:
+    if options.out and (Path(options.out) / "starts.jsonl").exists():
+        raise ValueError(f"--out {options.out} is a run: choose another folder")
+    experiment = chosen.parts(config)
+    check_world(config, experiment)
+    trainer = Trainer(config, experiment)
+    saved = checkpoint.latest(Path(target) / "checkpoints") if of_run else None
+    if saved:  # onto the run's own adapters, so that it is measured as it was trained
         checkpoint.load_weights(saved, trainer.model)
-    rows = measure(trainer, tasks, greedy)
+    groups = measure(trainer, options.tasks, options.greedy)
+    rows = _rows(groups, "greedy" if options.greedy else "sampled")
     console = Console()
     console.print(f"{target}{f', {saved.name}' if saved else ''}, tasks of {chosen.path}", soft_wrap=True)
     console.print(rates(rows))
-    if write_json:
-        page = {"target": target, "checkpoint": saved.name if saved else None, "recipe": str(chosen.path), "rows": rows}
-        write(Path(write_json), page)
+    page = {"target": target, "checkpoint": saved.name if saved else None, "recipe": str(chosen.path), "rows": rows}
+    if options.write_json:
+        write(Path(options.write_json), page)
+    if options.out:
+        _keep(Path(options.out), page, config, trainer, groups)
+        console.print(f"episodes: {options.out}", soft_wrap=True)
 
 
-def measure(trainer: Trainer, tasks: int, greedy: bool) -> list[dict[str, Any]]:
-    """One row for each level: `level`, `mode`, `success`, `tasks`."""
+def measure(trainer: Trainer, tasks: int, greedy: bool) -> list[EpisodeGroup]:
+    """Play the held-out tasks, and say how far it is."""
     held_out, done = trainer.held_out(tasks), 0
     with Console(stderr=True).status("") as status:
 
@@ -66,11 +108,11 @@ def measure(trainer: Trainer, tasks: int, greedy: bool) -> list[dict[str, Any]]:
             done += 1
             status.update(f"{done} of {len(held_out)} episodes")
 
-        groups = asyncio.run(trainer.evaluate(held_out, greedy=greedy, done=tell))
-    return _rows(groups, "greedy" if greedy else "sampled")
+        return asyncio.run(trainer.evaluate(held_out, greedy=greedy, done=tell))
 
 
 def _rows(groups: Sequence[EpisodeGroup], mode: str) -> list[dict[str, Any]]:
+    """One row for each level: `level`, `mode`, `success`, `tasks`."""
     rows = []
     for level in dict.fromkeys(group.task.level for group in groups):
         solved = [episode.success for group in groups if group.task.level == level for episode in group.valid]
@@ -79,24 +121,44 @@ def _rows(groups: Sequence[EpisodeGroup], mode: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _is_run(path: Path) -> bool:
-    return (path / "checkpoints").is_dir()
+def _keep(out: Path, page: dict[str, Any], config: TrainConfig, trainer: Trainer, groups: Sequence[EpisodeGroup]) -> None:
+    """The evaluation as a folder that `sojourn.store.query` reads."""
+    write(out / "config.json", asdict(config))
+    write(out / "eval.json", page)
+    mode = page["rows"][0]["mode"] if page["rows"] else "sampled"
+    rows = [
+        to_row(
+            episode, group.key, lambda ids: str(trainer.tokenizer.decode(list(ids))), phase=f"eval-now-{mode}", step=trainer.step
+        )
+        for group in groups
+        for episode in group.episodes
+    ]
+    write_episodes(RunFolder(out).episodes_path(f"eval-now-{mode}", trainer.step), rows)
 
 
-def _of_run(path: Path, name: str) -> tuple[TrainConfig, recipes.Recipe]:
-    """The run's config, and the recipe that it was started with."""
+def _run_config(target: str) -> dict[str, Any] | None:
+    from sojourn.training import checkpoint
+    from sojourn.training.weights import run_config
+
+    run = run_config(target)
+    if run is not None and checkpoint.latest(Path(target) / "checkpoints") is None:
+        raise ValueError(f"'{target}' is a run without a checkpoint yet: let it train, or measure its model, {run['model']}")
+    return run
+
+
+def _recipe_of(target: Path, name: str, run: dict[str, Any] | None) -> recipes.Recipe:
+    """The recipe that is asked for, or the copy that a run was last trained with."""
+    if name:
+        return recipes.load(name)
+    if run is None:
+        raise ValueError(f"{target} is no run folder; to measure a model, say on which tasks with --recipe NAME")
+    code = kept_code(target)
+    if code is None or not (code / "recipe.py").exists():
+        raise ValueError(f"run folder {target} does not hold its recipe: say which with --recipe NAME")
+    return recipes.load(str(code / "recipe.py"))
+
+
+def _as(kind: type[TrainConfig], run: dict[str, Any]) -> TrainConfig:
     from pydantic import TypeAdapter
 
-    from sojourn.store import RunFolder
-
-    if not name and not (path / RECIPE_COPY).exists():
-        raise ValueError(f"run folder {path} does not hold its recipe: say which with --recipe NAME")
-    recipe = recipes.load(name or str(path / RECIPE_COPY))
-    return TypeAdapter(recipe.config).validate_python(RunFolder(path).config()), recipe
-
-
-def _of_model(model: str, name: str) -> tuple[TrainConfig, recipes.Recipe]:
-    if not name:
-        raise ValueError(f"{model} is no run folder; to measure a model, say on which tasks with --recipe NAME")
-    recipe = recipes.load(name)
-    return replace(recipe.config(), model=model), recipe
+    return TypeAdapter(kind).validate_python(run)

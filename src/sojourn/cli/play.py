@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, arg
 
-from sojourn.core import Episode, Floats, Ints, Split, Task, ToolSpec, TrajectoryTree
+from sojourn.core import Episode, Floats, Ints, Split, Task, ToolSpec, TrajectoryTree, handover
 from sojourn.engine import SamplingParams
 from sojourn.engine.protocol import Completion
 
@@ -46,7 +46,7 @@ def play(
         index: Which task of the level.
         split: Training tasks or held-out ones.
         protocol: How actions are written; auto is tags where there are tools, else plain text.
-        model: Whose chat template; a tiny model's stands in if this one is not on this machine.
+        model: Whose chat template, a model's or a run's; a tiny model's stands in if this one is not on this machine.
         turns: Actions at most.
     """
     from sojourn.environments import find
@@ -95,7 +95,7 @@ async def _tools(world: World, task: Task) -> Sequence[ToolSpec]:
     """The tools of a task; some worlds know them only after a reset."""
     environment = world.make()
     try:
-        await environment.reset(task, seed=0)
+        handover.observation(await handover.settled(environment.reset(task, seed=0)), environment)
         return environment.tools
     finally:
         await environment.close()
@@ -144,11 +144,13 @@ def outcome(episode: Episode) -> str:
 
 
 def tokenizer_of(name: str) -> tuple[PreTrainedTokenizerBase, str]:
-    """The tokenizer of a model that is on this machine, else a tiny model's; and whose it is."""
+    """The tokenizer of a model that is on this machine, or of a run's model, else a tiny model's; and whose it is."""
     from transformers import AutoTokenizer
 
     from sojourn import models
+    from sojourn.training.weights import base
 
+    name = base(name)
     folder = local_folder(name)
     if folder is None:
         return models.tiny().tokenizer, f"a tiny model's ({name} is not on this machine)"

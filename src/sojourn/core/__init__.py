@@ -41,6 +41,7 @@ from sojourn.core.outcome import (
     named,
     total,
 )
+from sojourn.core.ranges import NotEmpty, Range, check
 from sojourn.core.task import Countable, Split, Task, TaskSource, content, distinct
 from sojourn.core.trajectory import ROOT, Context, Floats, HistoryRewritten, Ints, Kind, Renderer, Span, Stop, TrajectoryTree
 
@@ -66,9 +67,11 @@ __all__ = [
     "LegalActions",
     "Message",
     "MultiAgentEnvironment",
+    "NotEmpty",
     "Observation",
     "Oracle",
     "Part",
+    "Range",
     "Renderer",
     "Restorable",
     "Reward",
@@ -90,6 +93,7 @@ __all__ = [
     "UserCodeError",
     "assistant",
     "broke_beneath",
+    "check",
     "content",
     "distinct",
     "named",

@@ -7,24 +7,24 @@ an HTTP gateway are exchangeable.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from sojourn.core import Floats, Ints
+from sojourn.core import Floats, Ints, Range, check
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingParams:
     """How to sample one completion."""
 
-    max_tokens: int = 256
+    max_tokens: Annotated[int, Range(1)] = 256
     """Tokens at most.  Raise it when completions are cut (`stop="length"`)."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Range(0)] = 1.0
     """Divides the logits.  0 is greedy; higher is more varied."""
-    top_k: int = 0
+    top_k: Annotated[int, Range(0)] = 0
     """Keep the k likeliest tokens; 0 keeps all."""
-    top_p: float = 1.0
+    top_p: Annotated[float, Range(0, 1, above=True)] = 1.0
     """Keep the smallest set of tokens with this probability mass; 1 keeps all."""
-    min_p: float = 0.0
+    min_p: Annotated[float, Range(0, 1)] = 0.0
     """Keep tokens at least this likely relative to the likeliest; 0 keeps all."""
     stop: tuple[str, ...] = ()
     """Texts that end the completion; the tokens that complete one are kept."""
@@ -38,6 +38,9 @@ class SamplingParams:
     """The request's own randomness: the same seed and context give the same tokens, whoever else is in the batch."""
     allowed: tuple[tuple[int, ...], ...] | None = None
     """If given, the completion is one of these token sequences; log-probabilities are renormalised over what is legal."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
 """A checker for environments: what training silently relies on, tried out.  [the idea: Gymnasium's `check_env`]
 
 It plays a few tasks of every level in both splits: with the oracle where there is one, else with legal actions, else with a plain
-text.  Whatever must not matter (a second instance, a detour through a snapshot) is changed, and equality demanded.
+text.  Whatever must not matter (a second instance, an episode beside it, a detour through a snapshot) is changed, and equality demanded.
+What a world hands over goes through the functions that training asks, `core.handover`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, NoReturn, get_args
 
 from sojourn.core import (
@@ -17,6 +18,7 @@ from sojourn.core import (
     Failure,
     FailureKind,
     LegalActions,
+    MultiAgentEnvironment,
     Observation,
     Oracle,
     Restorable,
@@ -26,12 +28,14 @@ from sojourn.core import (
     TaskSource,
     Transition,
     content,
+    handover,
     named,
     total,
 )
 from sojourn.environments.world import World
 
 SEED = 7
+WORLDS = (Environment, MultiAgentEnvironment)
 ABILITIES = (Restorable, LegalActions, StateKey, Oracle)
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -59,10 +63,12 @@ def check_environment(world: World, *, count: int = 3, max_steps: int = 100) -> 
 def _check_tasks(source: TaskSource, count: int) -> list[Task]:
     seen: dict[Hashable, Split] = {}
     tasks = []
+    if not source.levels or isinstance(source.levels, str):
+        _fail("tasks", f"the levels are {source.levels!r}", "set `levels` to a sequence of names, easiest first")
     for split in SPLITS:
         for level in source.levels:
             for index in range(count):
-                task, again = source.task(split, level, index), source.task(split, level, index)
+                task, again = (handover.task(source.task(split, level, index), source) for _ in range(2))
                 where = f"task ({split}, {level}, {index})"
                 if (task.id, task.level, content(task)) != (again.id, again.level, content(again)):
                     _fail(where, "asked twice, the source gave two different tasks", "draw it from its arguments alone")
@@ -76,40 +82,88 @@ def _check_tasks(source: TaskSource, count: int) -> list[Task]:
 
 
 async def _check_episodes(world: World, tasks: Sequence[Task], max_steps: int) -> list[str]:
+    await check_fresh(world.make)
     solved, steps, names = 0, 0, set[str]()
-    for task in tasks:
+    for number, task in enumerate(tasks):
         environment = world.make()
         names |= {ability.__name__ for ability in ABILITIES if isinstance(environment, ability)}
-        played = await _check_episode(environment, world.make(), task, max_steps)
+        start, played = await _check_episode(environment, task, max_steps)
+        await _check_twin(world.make(), world.make(), task, tasks[number - 1], start, played)
+        await _check_restore(environment, played, f"task '{task.id}'")
+        await environment.close()
         await _check_nonsense(world.make(), task)
+        await _check_cut(world.make(), task)
         steps += len(played)
         solved += _solved(played[-1].transition)
     by = " by the oracle" if "Oracle" in names else ""
     return [
-        f"episodes: {len(tasks)} with {steps} steps, equal in a second instance; rewards are finite; nonsense is survived",
+        f"episodes: {len(tasks)} with {steps} steps, equal beside another episode; rewards are finite; nonsense is survived",
         f"abilities: {', '.join(sorted(names)) or 'none'}",
         f"solved: {solved} of {len(tasks)}{by}",
     ]
 
 
-async def _check_episode(environment: Environment, twin: Environment, task: Task, max_steps: int) -> list[_Step]:
+async def check_fresh(make: Callable[[], Environment | MultiAgentEnvironment]) -> None:
+    """Raise `ValueError` if `make` is no function, or one that gives the same environment again: episodes run side by side."""
+    if isinstance(make, WORLDS):
+        raise ValueError(
+            f"the environment is one {type(make).__name__}: give what makes a fresh one for each episode, such as its class"
+        )
+    first, second = make(), make()
+    if not isinstance(first, WORLDS):
+        raise ValueError(f"the environment's maker gave a {type(first).__name__}: it must make an Environment (subclass it)")
+    if first is second:
+        raise ValueError(
+            f"the environment's maker gave the same {type(first).__name__} twice: episodes run side by side and would mix, so let it "
+            "make a fresh one each time"
+        )
+    for each in (first, second):
+        with suppress(Exception):  # it has not been reset: what it says of that does not matter
+            await each.close()
+
+
+async def _check_episode(environment: Environment, task: Task, max_steps: int) -> tuple[Observation, list[_Step]]:
     where = f"task '{task.id}'"
-    start = await environment.reset(task, seed=SEED)
-    _check_start(environment, start, where)
-    played = await _play(environment, where, max_steps)
-    if await twin.reset(task, seed=SEED) != start:
+    start = await _reset(environment, task)
+    _check_tools(environment, where)
+    return start, await _play(environment, where, max_steps)
+
+
+async def _check_twin(
+    twin: Environment, beside: Environment, task: Task, other: Task, start: Observation, played: Sequence[_Step]
+) -> None:
+    """The same actions in a second instance, while another episode goes on beside it."""
+    where = f"task '{task.id}'"
+    if await _reset(twin, task) != start:
         _fail(where, "two resets with one seed gave different observations", "draw all randomness from the seed")
+    await _reset(beside, other)
+    goes_on = True
     for i, step in enumerate(played):
         if _key(twin) != step.key:
-            _fail(f"{where}, step {i}", "equal states have different keys", "make `state_key` a function of the visible state")
-        if await twin.step(step.action) != step.transition:
             _fail(
-                f"{where}, step {i}", "the same actions led elsewhere in a second instance", "draw all randomness from the seed"
+                f"{where}, step {i}",
+                "equal states have different keys, beside another episode",
+                "make `state_key` a function of the visible state",
             )
-    await _check_restore(environment, played, where)
-    await environment.close()
+        if await _step(twin, step.action) != step.transition:
+            _fail(
+                f"{where}, step {i}",
+                "the same actions led elsewhere in a second instance, beside another episode",
+                "draw all randomness from the seed, and keep the state in the instance",
+            )
+        if goes_on:
+            went = await _step(beside, _choose(beside)[0])
+            goes_on = not (went.terminated or went.truncated)
     await twin.close()
-    return played
+    await beside.close()
+
+
+async def _reset(environment: Environment, task: Task) -> Observation:
+    return handover.observation(await handover.settled(environment.reset(task, seed=SEED)), environment)
+
+
+async def _step(environment: Environment, action: Action) -> Transition:
+    return handover.transition(await handover.settled(environment.step(action)), environment)
 
 
 async def _play(environment: Environment, where: str, max_steps: int) -> list[_Step]:
@@ -119,10 +173,8 @@ async def _play(environment: Environment, where: str, max_steps: int) -> list[_S
         action, expert = _choose(environment)
         key = _key(environment)
         snapshot = environment.snapshot() if isinstance(environment, Restorable) else None
-        transition = await environment.step(action)
-        for name, value in named(transition.reward).items():
-            if not math.isfinite(value):
-                _fail(f"{where}, step {i}", f"reward '{name}' is {value}", "pay finite numbers")
+        transition = await _step(environment, action)
+        _check_reward(transition, f"{where}, step {i}")
         played.append(_Step(action, transition, key, snapshot))
         if transition.terminated or transition.truncated:
             if expert and not _solved(transition):
@@ -133,9 +185,8 @@ async def _play(environment: Environment, where: str, max_steps: int) -> list[_S
                 )
             return played
         if not transition.observation.messages:
-            _fail(
-                f"{where}, step {i}", "the episode goes on, but nothing is observed", "return an observation or end the episode"
-            )
+            what = "the episode goes on, but nothing is observed"
+            _fail(f"{where}, step {i}", what, "return an observation or end the episode")
         if expert and i == max_steps - 1:
             _fail(where, f"the oracle came to no end in {max_steps} actions", "mend `oracle`, or raise max_steps")
     return played
@@ -147,18 +198,33 @@ async def _check_restore(environment: Environment, played: Sequence[_Step], wher
         for _ in range(2 if isinstance(environment, Restorable) else 0):
             assert isinstance(environment, Restorable)
             environment.restore(step.snapshot)
-            if _key(environment) != step.key or await environment.step(step.action) != step.transition:
+            if _key(environment) != step.key or await _step(environment, step.action) != step.transition:
                 what = "a restored state went on differently"
                 _fail(f"{where}, step {i}", what, "let `snapshot` copy all that `step` reads and changes")
 
 
+async def _check_cut(environment: Environment, task: Task) -> None:
+    """An episode may be cut at any time: at a limit of turns, at a full context."""
+    await _reset(environment, task)
+    stands = handover.transition(await handover.settled(environment.truncate()), environment, "truncate")
+    _check_reward(stands, f"task '{task.id}', cut at once")
+    await environment.close()
+
+
+def _check_reward(transition: Transition, where: str) -> None:
+    try:
+        named(transition.reward)
+    except ValueError as error:
+        raise ValueError(f"environment check, {where}: {error}") from None
+
+
 async def _check_nonsense(environment: Environment, task: Task) -> None:
     """A policy says anything: an action that could not be parsed, an empty one.  That must not raise."""
-    await environment.reset(task, seed=SEED)
+    await _reset(environment, task)
     fault = Failure(FailureKind.MODEL, "action", "this is no valid action")
     for action in (Action("<", fault=fault), Action("")):
         try:
-            transition = await environment.step(action)
+            transition = await _step(environment, action)
         except Exception as error:  # whatever it is, the user wants to know
             _fail(f"task '{task.id}'", f"{action!r} raised {error!r}", "answer a bad action with an observation or an end")
         if transition.terminated or transition.truncated:
@@ -166,9 +232,7 @@ async def _check_nonsense(environment: Environment, task: Task) -> None:
     await environment.close()
 
 
-def _check_start(environment: Environment, start: Observation, where: str) -> None:
-    if not start.messages:
-        _fail(where, "reset gave no messages", "tell the policy what to do")
+def _check_tools(environment: Environment, where: str) -> None:
     names = [tool.name for tool in environment.tools]
     if len(names) != len(set(names)):
         _fail(where, f"tools share a name: {names}", "give each its own")
@@ -178,10 +242,10 @@ def _choose(environment: Environment) -> tuple[Action, bool]:
     """An action, and whether an expert chose it.  An oracle may raise LookupError where it knows nothing."""
     if isinstance(environment, Oracle):
         try:
-            return environment.oracle(), True
+            return handover.action(environment.oracle(), environment), True
         except LookupError:
             pass
-    text = environment.legal_actions()[0] if isinstance(environment, LegalActions) else "0"
+    text = handover.legal(environment.legal_actions(), environment)[0] if isinstance(environment, LegalActions) else "0"
     return Action(text, answer=text), False
 
 

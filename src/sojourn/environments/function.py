@@ -22,8 +22,12 @@ def from_function(reward: RewardFunction, prompts: Sequence[str], *, test: Seque
     >>> world.tasks.task("train", "default", 0).data["prompt"]
     'abc'
     """
+    for name, texts in (("prompts", prompts), ("test", test)):
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"from_function got {name}={texts!r:.100}: give a list of texts")
     if not prompts:
         raise ValueError("from_function got no prompts: give at least one")
+    _check_takes_two(reward)
     train, held_out = ([_task(split, i, p) for i, p in enumerate(texts)] for split, texts in (("train", prompts), ("test", test)))
     return World(lambda: FunctionEnvironment(reward), TaskList(train, held_out))
 
@@ -45,6 +49,18 @@ class FunctionEnvironment(Environment):
             paid = await paid
         failures = (action.fault,) if action.fault else ()
         return Transition(reward=paid, terminated=True, failures=failures)
+
+
+def _check_takes_two(reward: RewardFunction) -> None:
+    try:
+        signature = inspect.signature(reward)
+    except ValueError:  # a function in C may have none
+        return
+    try:
+        signature.bind("prompt", "completion")
+    except TypeError as error:
+        name = getattr(reward, "__name__", type(reward).__name__)
+        raise ValueError(f"from_function got {name}{signature}, expected a function of (prompt, completion): {error}") from error
 
 
 def _task(split: str, index: int, prompt: str) -> Task:

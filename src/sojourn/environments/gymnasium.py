@@ -21,19 +21,27 @@ def from_gymnasium(name: str, actions: Sequence[str] = (), *, show: Callable[[An
     """The world of one Gymnasium environment; `settings` go to `gymnasium.make`.
 
     actions: a word for each action, in the environment's order; without, their numbers.  show: an observation as the policy reads it.
-    Raises ImportError, with the command that mends it, if the package is missing, and ValueError if actions are not finitely many.
+    Raises ImportError, with the command that mends it, if a package is missing, and ValueError if Gymnasium makes no such environment or
+    actions are not finitely many.
     """
     try:
         import gymnasium
     except ImportError as error:
         raise ImportError("Gymnasium is not installed: pip install 'sojourn[envs-gymnasium]'") from error
-    with gymnasium.make(name, **settings) as probe:
-        space = probe.action_space
+    try:
+        with gymnasium.make(name, **settings) as probe:
+            space = probe.action_space
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ImportError(f"Gymnasium's '{name}' needs more: {error}") from error
+    except (gymnasium.error.Error, TypeError, ModuleNotFoundError) as error:
+        raise ValueError(f"Gymnasium makes no '{name}'{f' of {settings}' if settings else ''}: {error}") from error
     if not isinstance(space, gymnasium.spaces.Discrete):
         raise ValueError(f"'{name}' has actions in {space}: only a finite set of actions can be said in words")
     words = tuple(actions) or tuple(str(number + space.start) for number in range(space.n))
     if len(words) != space.n:
         raise ValueError(f"'{name}' has {space.n} actions, {len(words)} words were given")
+    if len({word.strip() for word in words} - {""}) != len(words):
+        raise ValueError(f"'{name}': the words {words} for its actions must differ, and none be empty")
     return World(
         lambda: GymnasiumEnvironment(gymnasium.make(name, **settings), words, int(space.start), show), GymnasiumTasks(name)
     )
@@ -53,11 +61,11 @@ class GymnasiumEnvironment(Environment):
         return self._words
 
     async def step(self, action: Action) -> Transition:
-        said = answer_text(action)
-        if said not in self._words:
+        said, known = answer_text(action), [word.strip() for word in self._words]
+        if said not in known:
             told = f"Say one of {', '.join(self._words)}."
             return Transition(Observation.of(told), failures=(Failure(FailureKind.MODEL, "action", f"no action '{said}'"),))
-        observation, reward, terminated, truncated, _ = self._world.step(self._words.index(said) + self._first)
+        observation, reward, terminated, truncated, _ = self._world.step(known.index(said) + self._first)
         self._paid += float(reward)
         threshold = self._world.spec.reward_threshold
         info = {} if threshold is None else {"success": self._paid >= threshold}

@@ -53,11 +53,29 @@ def from_class(
 
     train, test: keyword arguments of each task's object.
     """
+    for split, given in (("train", train), ("test", test)):
+        _check_arguments(cls, split, given)
     tasks = TaskList(
         [Task(f"train/{i}", dict(data)) for i, data in enumerate(train)],
         [Task(f"test/{i}", dict(data)) for i, data in enumerate(test)],
     )
     return World(lambda: ClassEnvironment(cls), tasks)
+
+
+def _check_arguments(cls: Callable[..., Any], split: str, given: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `ValueError` for keyword arguments of a task that `cls` does not take."""
+    if isinstance(given, (str, Mapping)) or not all(isinstance(data, Mapping) for data in given):
+        raise ValueError(f"from_class got {split}={given!r:.100}: give a list with the keyword arguments of each task's object")
+    signature = inspect.signature(cls)
+    for index, data in enumerate(given):
+        seed = {"seed": 0} if "seed" in signature.parameters and "seed" not in data else {}
+        try:
+            signature.bind(**data, **seed)
+        except TypeError as error:
+            name = getattr(cls, "__name__", repr(cls))
+            raise ValueError(
+                f"from_class: {split} task {index} gives {dict(data)}, but {name} takes {signature}: {error}"
+            ) from error
 
 
 class ClassEnvironment(ToolEnvironment):

@@ -9,26 +9,33 @@ should move by a tenth of the distance, a tenth then move by all of it.  [dither
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+
+from sojourn.core import Range, check
+
+Memory = Annotated[float, Range(0, 1, below=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerConfig:
     """How weights move."""
 
-    learning_rate: float = 2e-5
+    learning_rate: Annotated[float, Range(0)] = 2e-5
     """Step size.  Raise it for faster and less stable learning."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Memory, Memory] = (0.9, 0.95)
     """Memory of the gradient's mean and square; short for reinforcement learning, whose target moves."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Range(0)] = 0.0
     """Pull towards zero."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Range(0, above=True)] = 1.0
     """A longer gradient is scaled down to this length."""
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, Range(0)] = 0
     """Steps over which the learning rate rises from 0."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 class AdamW:

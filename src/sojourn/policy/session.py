@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from sojourn.core import (
     Action,
@@ -22,6 +22,7 @@ from sojourn.core import (
     JointTransition,
     Message,
     Observation,
+    Range,
     Reward,
     StateKey,
     StopReason,
@@ -29,6 +30,8 @@ from sojourn.core import (
     ToolSpec,
     Transition,
     assistant,
+    check,
+    handover,
     named,
 )
 from sojourn.policy.policy import Policy
@@ -48,17 +51,20 @@ def stable_hash(*parts: object) -> int:
 class Limits:
     """What an episode may use."""
 
-    max_turns: int = 8
+    max_turns: Annotated[int, Range(1)] = 8
     """Environment steps; then the episode is truncated with `StopReason.TURN_LIMIT`."""
-    max_acts: int = 0
+    max_acts: Annotated[int, Range(0)] = 0
     """Actions that policies may sample, in all contexts together; then the same.  0 for no limit."""
-    max_sampled: int = 0
+    max_sampled: Annotated[int, Range(0)] = 0
     """Tokens that policies may sample, in all contexts together; then `StopReason.TOKEN_LIMIT`.  0 for no limit."""
-    step_seconds: float = 120.0
+    step_seconds: Annotated[float, Range(0, above=True)] = 120.0
     """Deadline of one reset or step; past it the infrastructure is at fault, not the policy."""
-    observation_share: float = 0.25
+    observation_share: Annotated[float, Range(0, 1, above=True)] = 0.25
     """What one observation may take of the tokens that the engine holds; a longer one loses its middle.  Raise it for worlds that say
     much, seldom."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 Program = Callable[["Session"], Awaitable[None]]
@@ -114,9 +120,9 @@ class Session:
     async def reset(self, *, seed: int | None = None) -> Observation:
         """Start the world.  All episodes of a group get the same world seed."""
         world_seed = self.task_seed if seed is None else seed
-        observation: Observation = await self._ask(self.environment.reset, self.task, seed=world_seed)
+        answer = await self._ask(self.environment.reset, self.task, seed=world_seed)
         self._begun = True
-        return observation
+        return handover.observation(answer, self.environment)
 
     @property
     def task_seed(self) -> int:
@@ -138,10 +144,11 @@ class Session:
     ) -> Context:
         """Open a context of `agent` on the given messages; with `source`, as a rewrite of that one.  `policy`: who will speak in it, if
         not the one on the agent's seat."""
-        messages = start.messages if isinstance(start, Observation) else tuple(start)
+        messages = start.messages if isinstance(start, Observation) else start
+        handover.opening(messages, self, "open got")
         offered = self.environment.tools
         return self.episode.tree.new_context(
-            messages,
+            tuple(messages),
             renderer=self._policy(policy, agent).renderer,
             tools=tools if tools is not None else offered(agent) if callable(offered) else offered,
             agent=agent,
@@ -196,7 +203,7 @@ class Session:
 
     async def step(self, context: Context, action: Action) -> Observation:
         """Give the action that ended `context` to the world; the reward lands on it."""
-        transition: Transition = await self._ask(self.environment.step, action)
+        transition = handover.transition(await self._ask(self.environment.step, action), self.environment)
         self._note(transition)
         self.reward(context, transition.reward)
         await self._stepped(transition, context)
@@ -205,15 +212,14 @@ class Session:
     async def reset_all(self, *, seed: int | None = None) -> Mapping[str, Observation]:
         """`reset` of a world with several agents: what each sees first."""
         world_seed = self.task_seed if seed is None else seed
-        seen: Mapping[str, Observation] = await self._ask(self.environment.reset, self.task, seed=world_seed)
+        answer = await self._ask(self.environment.reset, self.task, seed=world_seed)
         self._begun = True
-        return seen
+        return handover.observations(answer, self.environment)
 
     async def step_all(self, moves: Mapping[str, tuple[Context, Action]]) -> Mapping[str, Observation]:
         """Give the world what all who act now have done, by agent; rewards land on an agent's last action.  Returns what each sees."""
-        transition: JointTransition = await self._ask(
-            self.environment.step, {agent: action for agent, (_, action) in moves.items()}
-        )
+        actions = {agent: action for agent, (_, action) in moves.items()}
+        transition = handover.joint(await self._ask(self.environment.step, actions), self.environment)
         self._note(transition)
         self._pay_agents(transition)
         await self._stepped(transition, None)
@@ -253,7 +259,9 @@ class Session:
         self.stop(reason)
         if not self._begun:
             return
-        transition: Transition | JointTransition = await self._ask(self.environment.truncate)
+        stands = await self._ask(self.environment.truncate)
+        door = handover.joint if isinstance(stands, JointTransition) else handover.transition
+        transition = door(stands, self.environment, "truncate")
         self._note(transition)
         if isinstance(transition, JointTransition):
             self._pay_agents(transition)

@@ -72,16 +72,17 @@ class RunFolder:
         if new != self.config():
             write_json(self.path / "config.json", new)
 
-    def log_start(self, *, step: int, command: str | None = None) -> list[str]:
-        """Note that the run starts, or goes on after `step`: the command (default: this process's), the config, the machine, the versions.
+    def log_start(self, *, step: int, command: str | None = None, changes: Sequence[str] = (), **more: object) -> list[str]:
+        """Note that the run starts, or goes on after `step`: the command (default: this process's), the config, the machine, the versions,
+        and `more`.
 
-        Returns what is different in the config since the last start; it is noted, too.
+        Returns what is different since the last start: in the config, and `changes`; it is noted, too.
         """
         config, before = self.config(), self.starts()
-        changes = differences(before[-1]["config"], config) if before and "config" in before[-1] else []
-        row = {"step": step, **describe_machine(command), "config": config, "changes": changes}
+        known = differences(before[-1]["config"], config) if before and "config" in before[-1] else []
+        row = {"step": step, **describe_machine(command), "config": config, "changes": [*known, *changes], **more}
         append_row(self.path / "starts.jsonl", row)
-        return changes
+        return [*known, *changes]
 
     def log_step(self, metrics: Mapping[str, object]) -> None:
         """Append the metrics of a step (with its number as `step`), and send those that are numbers to TensorBoard."""

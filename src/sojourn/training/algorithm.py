@@ -41,6 +41,10 @@ def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
 
 def refuse(experiment: Experiment, config: TrainConfig, *, group_size: int) -> None:
     """Raise `ValueError`, with the reason and the fix, for parts that contradict each other, the config, or groups of this size."""
+    if config.temperature == 0:
+        raise ValueError(
+            "temperature=0 is greedy: the samples of a task are all the same, so nothing is learned; choose one above 0"
+        )
     title = _title(config)
     check(experiment, title, group_size=group_size)
     for name in nobody_fills(experiment):

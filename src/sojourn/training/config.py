@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from sojourn.agents import react
-from sojourn.core import Environment, TaskSource
+from sojourn.core import Environment, NotEmpty, Range, TaskSource, check
 from sojourn.credit import Credit, Filter, Shaping, grpo
 from sojourn.curriculum import Curriculum
 from sojourn.engine import SamplingParams
@@ -25,78 +25,84 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The numbers of a run.  Every field can be set on the command line."""
+    """The numbers of a run.  Every field can be set on the command line.  Fields outside their range are refused when it is made, and so
+    are a recipe's own; a subclass with a `__post_init__` calls this one."""
 
-    run: str = "runs/default"
+    run: Annotated[str, NotEmpty()] = "runs/default"
     """Run folder.  An existing one is resumed."""
-    model: str = "smollm2-135m"
-    """A known name, a local directory, or a model of the Hugging Face hub."""
+    model: Annotated[str, NotEmpty()] = "smollm2-135m"
+    """A known name, a local directory, a model of the Hugging Face hub, or a run folder, whose last policy it is."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the computation; auto is bfloat16 where the CPU multiplies it in hardware.  Masters are float32."""
-    lora_rank: int = 0
+    lora_rank: Annotated[int, Range(0)] = 0
     """Train low-rank adapters of this rank instead of all weights; 0 trains all.  Raise it for more capacity."""
-    seed: int = 0
+    seed: Annotated[int, Range(0)] = 0
     """Of tasks and sampling."""
-    steps: int = 20
+    steps: Annotated[int, Range(0)] = 20
     """Rollouts, and optimizer steps where `epochs` and `minibatches` are 1."""
-    sampling_rounds: int = 1
+    sampling_rounds: Annotated[int, Range(1)] = 1
     """Times, at most, that a step samples, to replace groups that the filters drop; above 1 it is DAPO's dynamic sampling."""
-    value_rollouts: int = 9
+    value_rollouts: Annotated[int, Range(1)] = 9
     """Continuations that estimate the value of each state, for credit without a critic that reads values (VinePPO)."""
-    epochs: int = 1
+    epochs: Annotated[int, Range(1)] = 1
     """Times that each rollout is learned from.  More than 1 is off-policy: the trust region begins to act."""
-    minibatches: int = 1
+    minibatches: Annotated[int, Range(1)] = 1
     """Parts that a rollout is cut into, whole groups each, with an optimizer step for each."""
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, Range(0)] = 0
     """The first so many steps imitate the environment's oracle; 0 learns from reward alone."""
-    max_minutes: float = 0.0
+    max_minutes: Annotated[float, Range(0)] = 0.0
     """Stop training, and evaluate, after so many minutes since the start; 0 for no limit."""
-    groups: int = 8
+    groups: Annotated[int, Range(1)] = 8
     """Tasks a step.  Raise it for a less noisy gradient."""
-    group_size: int = 8
+    group_size: Annotated[int, Range(1)] = 8
     """Episodes a task.  Raise it so that rare successes are seen."""
-    max_turns: int = 8
+    max_turns: Annotated[int, Range(1)] = 8
     """Actions an episode may take."""
-    max_tokens: int = 64
+    max_tokens: Annotated[int, Range(1)] = 64
     """Tokens of one action."""
-    max_context: int = 1024
+    max_context: Annotated[int, Range(2)] = 1024
     """Tokens of a context, actions included."""
-    temperature: float = 1.0
-    """Of sampling in training and sampled evaluation."""
-    concurrency: int = 64
+    temperature: Annotated[float, Range(0)] = 1.0
+    """Of sampling in training and sampled evaluation; training needs more than 0, which is greedy."""
+    concurrency: Annotated[int, Range(1)] = 64
     """Episodes in flight."""
-    step_seconds: float = 120.0
+    step_seconds: Annotated[float, Range(0, above=True)] = 120.0
     """Deadline of one reset or step of the world; past it the infrastructure is at fault, not the policy."""
-    retries: int = 1
+    retries: Annotated[int, Range(0)] = 1
     """Times that an episode which the infrastructure broke is played again.  Raise it where browsers and servers fail often."""
-    max_errors: int = 0
+    max_errors: Annotated[int, Range(0)] = 0
     """Episodes that may fail through errors of your own code (reward, environment, tool, program) before the run stops."""
     algorithm: str = ""
     """A published algorithm in place of the recipe's credit and objective: a name that `sojourn explain` lists."""
     teacher: str = ""
-    """The reference, where it is not the first policy, and the teacher of distillation: a model as in `model`, or a run folder, whose
-    last checkpoint it is.  Its tokenizer must be the policy's."""
+    """The reference, where it is not the first policy, and the teacher of distillation: a model as in `model`.  Its
+    tokenizer must be the policy's."""
     episodes: str = ""
     """A run folder whose training episodes are learned from, in place of sampling."""
-    replay: int = 0
+    replay: Annotated[int, Range(0)] = 0
     """Groups of earlier steps that are remembered, to stand in for those of a step that carry no signal; 0 for none.  Raise it where
     successes are rare."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How weights move."""
-    token_budget: int = 4096
+    token_budget: Annotated[int, Range(1)] = 4096
     """Unique tokens in a micro-batch; raise it while memory lasts."""
-    eval_tasks: int = 64
+    eval_tasks: Annotated[int, Range(0)] = 64
     """Held-out tasks a level, before and after training, but none twice: a world that has fewer plays those.  0 for no evaluation."""
     eval_greedy: bool = False
     """Evaluate greedily too."""
-    eval_every: int = 0
+    eval_before: bool = True
+    """Evaluate before the first step, too; switch it off where that is known, as for runs that begin with the same model."""
+    eval_every: Annotated[int, Range(0)] = 0
     """Evaluate during training every so many steps; 0 never."""
-    checkpoint_every: int = 5
+    checkpoint_every: Annotated[int, Range(0)] = 5
     """Steps between checkpoints; a killed run loses at most so many.  0 saves at the end alone, and on Ctrl-C."""
-    keep_episodes_every: int = 1
+    keep_episodes_every: Annotated[int, Range(0)] = 1
     """Write the training episodes of every n-th step; 0 none."""
     profile: bool = False
     """Record where the time of each step goes: in the report, and as a trace for ui.perfetto.dev in the run folder."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def sampling(self) -> SamplingParams:
         return SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature)

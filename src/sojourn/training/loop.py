@@ -12,6 +12,7 @@ from sojourn.training import setup
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.run import MAY_CHANGE, Run
 from sojourn.training.trainer import Trainer
+from sojourn.training.world import check_world
 from sojourn.viewer.progress import Progress
 
 
@@ -23,6 +24,7 @@ def train(config: TrainConfig, experiment: Experiment) -> dict[str, Any]:
     """
     from sojourn.viewer.report import write_report
 
+    check_world(config, experiment)
     folder = RunFolder(Path(config.run))
     with folder, Progress(config.steps, title=folder.path.name) as progress:
         folder.write_config(asdict(config), MAY_CHANGE)

@@ -67,6 +67,19 @@ def statistics(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
     return result | failures(everyone)
 
 
+EARNED = ("reward", "reward_std", "success", "stop", "turns", "tool_calls", "length")
+"""Statistics that say how good somebody is."""
+
+
+def of_the_oracle(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The statistics of demonstrations: what the oracle earned is no success of the policy.
+
+    >>> of_the_oracle({"success/easy": 1.0, "episodes": 8.0})
+    {'oracle/success/easy': 1.0, 'episodes': 8.0}
+    """
+    return {f"oracle/{name}" if name.partition("/")[0] in EARNED else name: value for name, value in told.items()}
+
+
 def _actions(episodes: Sequence[Episode]) -> dict[str, float]:
     """Of what was sampled: the share of actions that were cut, and the mean NLL, which estimates the entropy; nothing for demonstrations.
     The learner's own entropy is of the tokens that it had to score."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
+from sojourn.core import Range, check
 from sojourn.credit import Credit, Filter, Shaping
 from sojourn.learner.optimizer import OptimizerConfig
 from sojourn.objectives import EntropyTarget, KlTarget, Objective, Reference, ValueLoss
@@ -30,7 +31,7 @@ class Role:
     """A known name, a directory, a run folder.  Roles of one model have copies of their own, unless they share a `base`."""
     base: str | None = None
     """A role whose model is shared: this one is an adapter on it.  The base is in memory once, and both are sampled in one batch."""
-    lora_rank: int | None = None
+    lora_rank: Annotated[int, Range(0)] | None = None
     """Rank of the adapter; 0 trains all weights."""
     learns: bool = True
     """False for a frozen partner: it is played, and never trained."""
@@ -40,9 +41,9 @@ class Role:
     """It is played by former selves of a role, and does not learn."""
     protocol: ActionProtocol | None = None
     """How its actions are written."""
-    temperature: float | None = None
+    temperature: Annotated[float, Range(0)] | None = None
     """Of its sampling; 0 is greedy."""
-    max_tokens: int | None = None
+    max_tokens: Annotated[int, Range(1)] | None = None
     """Tokens of one action."""
     credit: Credit | None = None
     objective: Objective | None = None
@@ -56,6 +57,7 @@ class Role:
     """How its weights move."""
 
     def __post_init__(self) -> None:
+        check(self)
         if self.base is not None and self.model is not None:
             raise ValueError(
                 f"Role(base='{self.base}', model='{self.model}'): an adapter has the model of its base; drop one of them"

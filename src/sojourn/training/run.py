@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from sojourn.core import Episode, EpisodeGroup
 from sojourn.phases import breakdown, recording, trace
 from sojourn.store import RunFolder, to_row, write_episodes, write_json
-from sojourn.training import checkpoint
+from sojourn.store.code import code_of, fingerprints, keep_code, modules_of
+from sojourn.training import checkpoint, weights
 from sojourn.training.trainer import Trainer
 from sojourn.viewer.progress import Progress
 
 MAY_CHANGE = frozenset(
     {
-        "run", "steps", "max_minutes", "concurrency", "token_budget", "eval_tasks", "eval_greedy", "eval_every", "checkpoint_every",
-        "keep_episodes_every", "max_errors", "profile", "retries",
+        "run", "steps", "max_minutes", "concurrency", "token_budget", "eval_tasks", "eval_greedy", "eval_before", "eval_every",
+        "checkpoint_every", "keep_episodes_every", "max_errors", "profile", "retries",
     }
 )  # fmt: skip
 """Fields of the config that do not identify a run: how long it goes on, how it is computed, what it tells.  They may change when it is
@@ -66,9 +67,19 @@ class Run:
             )
         self.folder.truncate_after(self.trainer.step)
         self.progress.done = self.trainer.step
-        for change in self.folder.log_start(step=self.trainer.step):
+        for change in self._log_start():
             self.progress.log(f"changed since the last start: {change}")
         self._note(self._before)
+
+    def _log_start(self) -> list[str]:
+        """Note the start with the code and the weights that it begins with; returns what changed since the last start."""
+        trainer, before = self.trainer, self.folder.starts()
+        files = code_of(modules_of([trainer.config, *vars(trainer.experiment).values()]))
+        changes = keep_code(self.folder.path, trainer.step, files)
+        model = weights.called(trainer.config.model)
+        if before and (was := before[-1].get("model", model)) != model:
+            changes.append(f"the model was {was}, now it is {model}")
+        return self.folder.log_start(step=trainer.step, changes=changes, model=model, code=fingerprints(files))
 
     def save(self) -> None:
         """Write a checkpoint of the last finished step."""
@@ -119,7 +130,7 @@ class Run:
         began = time.perf_counter()
         with (
             recording() if config.profile else nullcontext() as events,
-            self.progress.phase("sample and train", total=config.groups * config.group_size) as phase,
+            self.progress.phase("sample and train", total=config.groups * self.trainer.group_size) as phase,
         ):
             groups, metrics = await self.trainer.train_step(lambda e: phase.advance(1, e.sampled))
         if events is not None:
@@ -139,7 +150,7 @@ class Run:
 
     def _missing(self, when: str) -> list[str]:
         config, step = self.trainer.config, self.trainer.step
-        due = step % config.eval_every == 0 if when == "during" and config.eval_every else when != "during"
+        due = {"before": config.eval_before, "during": config.eval_every and step % config.eval_every == 0, "after": True}[when]
         modes = ("sampled", "greedy") if config.eval_greedy else ("sampled",)
         return [mode for mode in modes if due and config.eval_tasks and not self.folder.evaluated(when, step, mode)]
 

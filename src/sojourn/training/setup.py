@@ -8,7 +8,7 @@ import ctypes
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -17,11 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sojourn.engine import SamplingParams
 from sojourn.learner.batch import build
 from sojourn.learner.learner import Micro
-from sojourn.models import load
-from sojourn.store import RunFolder
 from sojourn.store.machine import physical_cores
-from sojourn.training import checkpoint
 from sojourn.training.config import Experiment, TrainConfig
+from sojourn.training.weights import add_adapters, base, load
 
 if TYPE_CHECKING:
     from sojourn.training.trainer import Trainer
@@ -42,6 +40,8 @@ def prepare(
     """Load the model that the config names (or take `loaded`): the model, its tokenizer, and a reference if the experiment wants one.
     A reference that moves has adapters where the model has, a frozen one has none."""
     use_machine()
+    if loaded is None and Path(config.model).resolve() == Path(config.run).resolve():
+        raise ValueError(f"run '{config.run}' cannot begin with its own weights: choose another run folder, or another model")
     found = loaded or load(config.model)
     model = found.model
     model.to(dtype=precision(config.dtype))  # type: ignore[arg-type, call-arg, unused-ignore]
@@ -59,22 +59,13 @@ def prepare(
 
 
 def teacher(name: str, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
-    """The model that `name` says: a run folder's last policy, or what `sojourn.models.load` finds.  Raises `ValueError` if it counts
-    tokens differently than `tokenizer`."""
-    path = checkpoint.latest(Path(name) / "checkpoints")
-    if path is None and (Path(name) / "starts.jsonl").exists():
-        raise ValueError(f"teacher '{name}' is a run without a checkpoint yet: let it train, or name its model")
-    run: dict[str, Any] = RunFolder(name).config() if path else {"model": name}
-    found = load(run["model"])
+    """The model that `name` says.  Raises `ValueError` if it counts tokens differently than `tokenizer`."""
+    found = load(name)
     if found.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ValueError(
-            f"teacher '{name}' ({run['model']}) has another tokenizer than the policy, so it cannot score the policy's tokens: choose one "
+            f"teacher '{name}' ({base(name)}) has another tokenizer than the policy, so it cannot score the policy's tokens: choose one "
             "of the same family"
         )
-    if path:
-        if run["lora_rank"]:
-            add_adapters(found.model, run["lora_rank"], run["seed"])
-        checkpoint.load_weights(path, found.model)
     found.model.to(dtype=dtype)  # type: ignore[arg-type, call-arg, unused-ignore]
     return found.model
 
@@ -84,17 +75,6 @@ def precision(choice: str) -> torch.dtype:
     if choice == "auto":
         return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[choice]
-
-
-def add_adapters(model: PreTrainedModel, rank: int, seed: int) -> None:
-    """Put low-rank adapters on all linear layers of the body and freeze the rest.  [Hu et al., arXiv 2106.09685]"""
-    from peft import LoraConfig, inject_adapter_in_model
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), model)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_("lora_" in name)
 
 
 def use_machine() -> None:

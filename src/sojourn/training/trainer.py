@@ -27,7 +27,7 @@ from sojourn.training import algorithm, checkpoint, setup
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import Ledger
-from sojourn.training.metrics import advantages_by_span, outcome, statistics
+from sojourn.training.metrics import advantages_by_span, of_the_oracle, outcome, statistics
 from sojourn.training.players import FormerPlayer, Player, players
 from sojourn.training.rollout import Rollout
 from sojourn.training.stored import Stored
@@ -142,6 +142,11 @@ class Trainer:
     def sampled_tokens(self) -> int:
         return sum(player.engine.sampled_tokens for player in self.learners)
 
+    @property
+    def group_size(self) -> int:
+        """Episodes a task in the next step; demonstrations of one task are all the same, so one is enough."""
+        return 1 if self.warming_up else self.config.group_size
+
     async def train_step(self, done: Callable[[Episode], None] = lambda _: None) -> tuple[list[EpisodeGroup], dict[str, Any]]:
         """One rollout and what is learned from it: the episodes, and the metrics.  Warm-up steps imitate the oracle's episodes."""
         began, sampled, warming_up = time.monotonic(), self.sampled_tokens, self.warming_up
@@ -169,8 +174,8 @@ class Trainer:
         return groups, {
             **metrics,
             "step": self.step,
-            **statistics(groups),
-            "zero_signal": float(np.mean([o.zero_signal for o in outcomes])),
+            **(of_the_oracle(statistics(groups)) if warming_up else statistics(groups)),
+            **({} if warming_up else {"zero_signal": float(np.mean([o.zero_signal for o in outcomes]))}),
             "lr": self.learning.learner.optimizer.learning_rate,
             "seconds/sample": after_sampling - began,
             "seconds/train": finished - after_sampling,
@@ -192,7 +197,8 @@ class Trainer:
         own = player.view(groups)
         episodes = [episode for group in own for episode in group.episodes]
         ledger = self.ledgers[player.name]
-        metrics = statistics(own) if len(self.learners) > 1 else {}
+        told = of_the_oracle(statistics(own)) if self.warming_up else statistics(own)
+        metrics = told if len(self.learners) > 1 else {}
         if not player.role.learns_at(self.step):
             return metrics | ledger.enter(episodes, [RESTING if e.valid else "no result" for e in episodes]).counts()
         if self.warming_up:
@@ -222,9 +228,7 @@ class Trainer:
             tasks = self.experiment.curriculum.next(missing)
             met = [player.policies(stable_hash(self.step, number), missing) for player in self.players.values()]
             policies = [{policy.name: policy for policy in each} for each in zip(*met, strict=True)]
-            fresh = await rollout.groups(
-                tasks, size=self.config.group_size, seed=seed, start=len(groups), done=done, policies=policies
-            )
+            fresh = await rollout.groups(tasks, size=self.group_size, seed=seed, start=len(groups), done=done, policies=policies)
             for player in self.players.values():
                 if isinstance(player, FormerPlayer):
                     player.record(fresh)

@@ -155,9 +155,16 @@ class Progress:
     def summary(self) -> str:
         """The last metrics in one line."""
         success = ", ".join(f"{level}: {value:.0%}" for level, value in self._success())
+        oracle = self.metrics.get("oracle/success")
         shown = [f"{name} {form.format(value)}" for name, form, value in self._numbers()]
         speed = self.metrics.get("tokens_per_second")
-        parts = [f"success {success}" if success else "", *shown, self._curriculum(), f"{speed:,.0f} tokens/s" if speed else ""]
+        warm_up = "" if oracle is None else f"warm-up: imitates the oracle, which solves {oracle:.0%}"
+        parts = [
+            f"success {success}" if success else warm_up,
+            *shown,
+            self._curriculum(),
+            f"{speed:,.0f} tokens/s" if speed else "",
+        ]
         return " | ".join(part for part in [*parts, self._failures()] if part)
 
     def _say(self, line: str) -> None:

@@ -16,6 +16,9 @@ from typing import Any, Literal
 
 Point = tuple[float, float]
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 26
+"""Margins; the left one is wider where the numbers on the axis need it."""
+LETTER, DIGIT = 6.4, 7.2
+"""How wide a letter, and a digit of an axis, is taken to be."""
 LIGHT = ("#2a78d6", "#eb6834", "#1baf7a", "#4a3aa7", "#eda100", "#e34948", "#008300", "#e87ba4")
 DARK = ("#4b93ea", "#e2703f", "#1fa97a", "#9085e9", "#cf8f0d", "#e66767", "#3ea03e", "#d55181")
 
@@ -50,9 +53,20 @@ class Axes:
     top: int
     x: tuple[float, float]
     y: tuple[float, float]
+    percent: bool = False
+
+    @property
+    def labels(self) -> dict[float, str]:
+        """The numbers on the y axis, as they are written."""
+        return {value: f"{number(100 * value)}%" if self.percent else number(value) for value in ticks(*self.y)}
+
+    @property
+    def left(self) -> float:
+        """Where the plot begins: after the longest number."""
+        return max(LEFT, DIGIT * max(map(len, self.labels.values()), default=0) + 9)
 
     def px(self, x: float) -> float:
-        return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
+        return self.left + (x - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - self.left - RIGHT)
 
     def py(self, y: float) -> float:
         return self.height - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (self.height - BOTTOM - self.top)
@@ -70,8 +84,8 @@ def line_chart(
     """Lines over steps.  `percent`: values are shares of 1.  `y`: the range shown; without it, what the values need."""
     points = [point for one in series for point in one.points]
     y = y or _span([value for _, value in points])
-    axes = Axes(width, height, _top(series, width), _span([step for step, _ in points], pad=0.5), y)
-    parts = [_grid(axes, percent), _legend(series, width), *(_line(one, axes) for one in series)]
+    axes = Axes(width, height, _top(series, width), _span([step for step, _ in points], pad=0.5), y, percent)
+    parts = [_grid(axes), _legend(series, width), *(_line(one, axes) for one in series)]
     shown = [one for one in series if one.style != "faint"]
     return _svg(parts, axes, style, [(one.name, f"var(--c{one.color})", one.points) for one in shown], percent)
 
@@ -81,8 +95,8 @@ def stack_chart(series: Sequence[Series], *, percent: bool = False, width: int =
     steps = sorted({step for one in series for step, _ in one.points})
     sums = {step: sum(dict(one.points).get(step, 0.0) for one in series) for step in steps}
     y = (0.0, 1.0) if percent else (0.0, _span([0.0, *sums.values()])[1])
-    axes = Axes(width, height, _top(series, width), (steps[0] - 0.5, steps[-1] + 0.5), y)
-    slot = (width - LEFT - RIGHT) / (steps[-1] - steps[0] + 1)
+    axes = Axes(width, height, _top(series, width), (steps[0] - 0.5, steps[-1] + 0.5), y, percent)
+    slot = (width - axes.left - RIGHT) / (steps[-1] - steps[0] + 1)
     bar = max(slot - 2, slot * 0.7)
     base = dict.fromkeys(steps, 0.0)
     rects = []
@@ -92,15 +106,15 @@ def stack_chart(series: Sequence[Series], *, percent: bool = False, width: int =
             base[step] += value
             box = f'x="{axes.px(step) - bar / 2:.1f}" y="{high:.1f}" width="{bar:.1f}" height="{max(low - high - 0.6, 0):.1f}"'
             rects.append(f'<rect {box} fill="var(--c{one.color})"/>')
-    parts = [_grid(axes, percent), _legend(series, width), *rects]
+    parts = [_grid(axes), _legend(series, width), *rects]
     return _svg(parts, axes, "", [(one.name, f"var(--c{one.color})", one.points) for one in series], percent)
 
 
 def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], *, width: int = 520, height: int = 260) -> str:
     """Groups of bars from 0 to 100 %, each with its interval as a whisker and its value above."""
-    axes = Axes(width, height, TOP + 26, (0, len(groups)), (0.0, 1.0))
+    axes = Axes(width, height, TOP + 26, (0, len(groups)), (0.0, 1.0), percent=True)
     names = {bar.name: bar.color for _, bars in groups for bar in bars}
-    parts = [_grid(axes, True, steps=False), _legend_items(list(names.items()), width)]
+    parts = [_grid(axes, steps=False), _legend_items(list(names.items()), width)]
     for index, (label, bars) in enumerate(groups):
         slot = (axes.px(1) - axes.px(0)) * 0.72 / max(len(bars), 2)
         thick = min(slot * 0.86, 56)
@@ -157,11 +171,12 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 def number(value: float) -> str:
     """A short number for an axis.
 
-    >>> [number(v) for v in (0, 0.25, 1500, 2e-5, 12.0)]
-    ['0', '0.25', '1,500', '2e-5', '12']
+    >>> [number(v) for v in (0, 0.25, 1500, 2e-5, 1.25e-4, 12.0)]
+    ['0', '0.25', '1,500', '2e-5', '1.25e-4', '12']
     """
     if value != 0 and abs(value) < 1e-3:
-        return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-")
+        digits, power = f"{value:.2e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
@@ -218,12 +233,12 @@ def _bar(axes: Axes, bar: Bar, x: float, thick: float) -> str:
     )
 
 
-def _grid(axes: Axes, percent: bool, steps: bool = True) -> str:
+def _grid(axes: Axes, steps: bool = True) -> str:
     parts = []
-    for value in ticks(*axes.y):
+    for value, label in axes.labels.items():
         y = axes.py(value)
-        parts.append(f'<path d="M{LEFT} {y:.1f}H{axes.width - RIGHT}" stroke="var(--grid)"/>')
-        parts.append(_text(LEFT - 7, y + 4, f"{number(100 * value)}%" if percent else number(value), "muted", "end"))
+        parts.append(f'<path d="M{axes.left:g} {y:.1f}H{axes.width - RIGHT}" stroke="var(--grid)"/>')
+        parts.append(_text(axes.left - 7, y + 4, label, "muted", "end"))
     whole = [value for value in ticks(*axes.x, about=axes.width // 70) if value == int(value)] if steps else []
     for place, value in enumerate(whole):
         label = number(value) if place else f"step {number(value)}"
@@ -250,10 +265,10 @@ def _legend_items(items: Sequence[tuple[str, str]], width: int, rings: frozenset
 
 
 def _legend_places(names: Sequence[str], width: int) -> list[tuple[float, int]]:
-    """Left to right, in as many rows as it takes; a letter is taken to be 6.4 wide."""
+    """Left to right, in as many rows as it takes."""
     places, x, y = [], float(LEFT), 14
     for name in names:
-        wide = 15 + 6.4 * len(name) + 16
+        wide = 15 + LETTER * len(name) + 16
         if x > LEFT and x + wide > width - RIGHT:
             x, y = float(LEFT), y + 18
         places.append((x, y))
@@ -274,7 +289,7 @@ def _text(x: float, y: float, text: str, color: str, anchor: str, bold: bool = F
 def _svg(parts: Sequence[str], axes: Axes, style: str, data: Sequence[tuple[str, str, Sequence[Point]]], percent: bool) -> str:
     chart = {
         "x": axes.x,
-        "left": LEFT,
+        "left": axes.left,
         "right": axes.width - RIGHT,
         "top": axes.top,
         "bottom": axes.height - BOTTOM,

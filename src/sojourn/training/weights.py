@@ -1,0 +1,80 @@
+"""Which weights a name stands for: those of a model, or the last policy of a run.
+
+The one idea: a run can stand wherever a model can (`model`, `teacher`, `sojourn eval`, `sojourn play`), and what it trained is whatever
+its last checkpoint holds on top of what its own `model` says, which may be a run again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from sojourn.models import LoadedModel
+from sojourn.models import load as load_model
+from sojourn.training import checkpoint
+
+
+def load(name: str) -> LoadedModel:
+    """The model of that name in float32, as `sojourn.models.load` finds it; of a run folder the policy of its last checkpoint, with
+    adapters merged.  Raises `ValueError` for a run without a checkpoint."""
+    run = run_config(name)
+    if run is None:
+        return load_model(name)
+    path = checkpoint.latest(Path(name) / "checkpoints")
+    if path is None:
+        raise ValueError(f"'{name}' is a run without a checkpoint yet: let it train, or name its model, {run['model']}")
+    found = load(run["model"])
+    if run["lora_rank"]:
+        add_adapters(found.model, run["lora_rank"], run["seed"])
+    checkpoint.load_weights(path, found.model)
+    if run["lora_rank"]:
+        merge_adapters(found.model)
+    return LoadedModel(found.model, found.tokenizer, name, called(name))
+
+
+def base(name: str) -> str:
+    """The model that a run began with, or, if its model is a run, that one; any other name is its own."""
+    run = run_config(name)
+    return name if run is None else base(run["model"])
+
+
+def called(name: str) -> str:
+    """What a start says of its model: its name, and of a run the checkpoint, which another start may find to be a later one."""
+    path = None if run_config(name) is None else checkpoint.latest(Path(name) / "checkpoints")
+    return name if path is None else f"{name}, {path.name}"
+
+
+def run_config(name: str | Path) -> dict[str, Any] | None:
+    """The config of a run folder; None for all else (a model's directory has a `config.json`, too)."""
+    file = Path(name) / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return config if "run" in config and "model" in config else None
+
+
+def add_adapters(model: PreTrainedModel, rank: int, seed: int) -> None:
+    """Put low-rank adapters on all linear layers of the body and freeze the rest.  [Hu et al., arXiv 2106.09685]"""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+
+
+def merge_adapters(model: PreTrainedModel) -> None:
+    """Add adapters to the weights that they stand beside, and leave a plain model, all of it trainable."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, LoraLayer):
+            layer.merge()
+            holder, _, last = name.rpartition(".")
+            setattr(model.get_submodule(holder), last, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+    model.requires_grad_(True)
