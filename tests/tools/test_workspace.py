@@ -167,7 +167,7 @@ os.makedirs('deep/er'); os.chdir('deep')
 log = open('log', 'w+'); log.write('not yet on the disk')
 lines = open('/usr/lib/os-release'); lines.readline()
 import tempfile
-nameless = tempfile.TemporaryFile(); nameless.write(b'abcdef'); nameless.seek(2)
+nameless = tempfile.TemporaryFile(); nameless.write(b'abcdef'); nameless.seek(2); twin = os.dup(nameless.fileno())
 os.symlink('log', 'link'); os.link('log', 'other'); os.chmod('er', 0o500)
 class Odd:
     def __reduce__(self): raise TypeError('cannot be pickled')
@@ -175,7 +175,7 @@ odd = Odd(); loop = [odd]; loop.append(loop)
 """
 PROBED = """
 log.write('+'); log.flush(); log.seek(0)
-print(random.random(), next(ones), os.getcwd(), repr(log.read()), lines.readline(), nameless.read(), nameless.tell())
+print(random.random(), next(ones), os.getcwd(), repr(log.read()), lines.readline(), nameless.read(), nameless.tell(), os.lseek(twin, 0, 1))
 print(os.readlink('link'), os.stat('log').st_nlink, oct(os.stat('er').st_mode), loop[1][1] is loop, sorted(os.listdir('/work/home')))
 print(sorted(vars()), __name__)
 1 / 0

@@ -25,6 +25,7 @@ def split(channel: Channel, source: str, target: str) -> bool:
     """
     try:
         reopened = [fd for fd in _descriptors(channel) if _must_reopen(fd)]
+        twins = _twins(reopened)
         _check_shared()
         copied = _fork_away()
         if copied:
@@ -36,7 +37,7 @@ def split(channel: Channel, source: str, target: str) -> bool:
     if copied:
         channel.request = 0
         try:
-            _move(reopened, source, target)
+            _move(reopened, twins, source, target)
         except OSError as error:
             channel.send(refused=f"{error}")
             os._exit(1)
@@ -60,7 +61,7 @@ def _fork_away() -> bool:
 def _descriptors(channel: Channel) -> list[int]:
     """Those that the session's code has opened."""
     own = {channel.incoming, channel.outgoing, channel.passed}
-    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd not in own and _is_open(fd)]
+    return [fd for fd in sorted(map(int, os.listdir("/proc/self/fd"))) if fd not in own and _is_open(fd)]
 
 
 def _is_open(fd: int) -> bool:
@@ -84,6 +85,21 @@ def _must_reopen(fd: int) -> bool:
     )
 
 
+def _twins(descriptors: list[int]) -> dict[int, int]:
+    """Those that share their position with an earlier one (`os.dup`), and that one: they move when it is moved."""
+    files = [fd for fd in descriptors if stat.S_ISREG(os.fstat(fd).st_mode)]
+    return {fd: first for number, fd in enumerate(files) for first in reversed(files[:number]) if _move_together(first, fd)}
+
+
+def _move_together(first: int, second: int) -> bool:
+    if not os.path.sameopenfile(first, second):
+        return False
+    before, at = os.lseek(second, 0, os.SEEK_CUR), os.lseek(first, 0, os.SEEK_CUR)
+    moved = os.lseek(first, at + 1, os.SEEK_SET) and os.lseek(second, 0, os.SEEK_CUR) != before
+    os.lseek(first, at, os.SEEK_SET)
+    return bool(moved)
+
+
 def _check_shared() -> None:
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
@@ -94,12 +110,15 @@ def _check_shared() -> None:
         raise ValueError(f"memory is mapped as shared ({shared[0].split(maxsplit=5)[-1].strip()}); close the mmap")
 
 
-def _move(descriptors: list[int], source: str, target: str) -> None:
+def _move(descriptors: list[int], twins: dict[int, int], source: str, target: str) -> None:
     """Let this process's folder and open files be those of `target`."""
     folder = os.getcwd()
     if (folder + "/").startswith(source + "/"):
         os.chdir(target + folder[len(source) :])
     for fd in descriptors:
+        if fd in twins:
+            os.dup2(twins[fd], fd, inheritable=os.get_inheritable(fd))
+            continue
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         name = os.readlink(f"/proc/self/fd/{fd}")
         if os.fstat(fd).st_nlink == 0:
