@@ -15,8 +15,8 @@ def missing(name: str) -> str:
 def test_missing_packages_come_with_their_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "version", missing)
     found = {finding.what: finding for finding in (*doctor.packages(), *doctor.extras())}
-    assert (found["pyarrow"].state, found["pyarrow"].mend) == ("bad", "pip install pyarrow")
-    assert (found["reasoning-gym"].state, found["reasoning-gym"].mend) == ("note", "pip install 'sojourn[envs-reasoning]'")
+    assert (found["pyarrow"].state, found["pyarrow"].remedy) == ("bad", "pip install pyarrow")
+    assert (found["reasoning-gym"].state, found["reasoning-gym"].remedy) == ("note", "pip install 'sojourn[envs-reasoning]'")
 
 
 def test_where_nothing_confines_code_the_note_has_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ def test_where_nothing_confines_code_the_note_has_the_remedy(monkeypatch: pytest
     monkeypatch.setattr(Sandbox, "best", best)
     monkeypatch.setattr("shutil.which", lambda name: None)
     finding = doctor.sandbox()
-    assert (finding.state, finding.mend) == ("note", "apt-get install bubblewrap")
+    assert (finding.state, finding.remedy) == ("note", "apt-get install bubblewrap")
     assert "nothing here can confine" in finding.found
 
 
@@ -53,15 +53,15 @@ def test_the_exit_code_says_whether_anything_is_broken(
     sojourn, monkeypatch: pytest.MonkeyPatch, states: tuple[doctor.State, ...], code: int
 ) -> None:
     monkeypatch.setattr(
-        doctor, "findings", lambda contract: iter([doctor.Finding(s, s, f"found {s}", f"mend {s}") for s in states])
+        doctor, "findings", lambda contract: iter([doctor.Finding(s, s, f"found {s}", f"remedy {s}") for s in states])
     )
     found, out, _ = sojourn("doctor")
     assert found == code
-    assert all(f"mend {state}" in out for state in states)
+    assert all(f"remedy {state}" in out for state in states)
 
 
 def test_memory_that_is_short_is_a_note() -> None:
-    assert doctor._room("memory", 1.0, 6.0, "close programs").mend == "close programs"
+    assert doctor._room("memory", 1.0, 6.0, "close programs").remedy == "close programs"
     assert doctor._room("memory", 7.0, 6.0, "close programs") == doctor.Finding(
         "memory", "ok", "7.0 GiB free; the quickstart wants 6"
     )

@@ -64,7 +64,7 @@ def decode(result: Result, quick: bool) -> None:
         result.add(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
     result.notes.append(
         "continuous: transformers' continuous batching; limit: bare matrix products, the fastest of torch's, oneDNN's and ours, and one read of "
-        "all keys and values"
+        "the whole KV cache"
     )
 
 

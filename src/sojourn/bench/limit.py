@@ -33,7 +33,7 @@ def bare_products(model: PreTrainedModel, rows: int) -> dict[str, Side]:
 
 
 def cache_reads(model: PreTrainedModel, rows: int, length: int) -> Side:
-    """Reading the keys and values of `rows` contexts of `length` tokens once."""
+    """Reading the KV cache of `rows` contexts of `length` tokens once."""
     shape = Shape.of(model)
     cache: Tensor = torch.ones(2 * shape.layers * rows * shape.kv_heads * shape.dim * length, dtype=shape.dtype)
     words = cache.view(torch.float32)  # which are added as fast as they are read

@@ -1,4 +1,4 @@
-"""`sojourn doctor`: what is installed, what is missing and the command that mends it, and whether the parts agree.
+"""`sojourn doctor`: what is installed, what is missing and the command that fixes it, and whether the parts agree.
 
 A finding is `ok`, `note` (works without, or slower) or `bad` (does not work); the exit code is 1 if anything is bad.
 """
@@ -34,17 +34,17 @@ EXTRAS = {
 }
 """Package: the extra that brings it, and what it is for."""
 MEMORY_GIB, DISK_GIB = 6.0, 4.0
-"""What the quickstart wants: weights, gradients and Adam of 135 million parameters with keys and values; checkpoints."""
+"""What the quickstart wants: weights, gradients and Adam of 135 million parameters with the KV cache; checkpoints."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, how it is, what was found, and the command that mends it."""
+    """What was looked at, how it is, what was found, and the command that fixes it."""
 
     what: str
     state: State
     found: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def doctor(contract: bool = True) -> int:
@@ -60,7 +60,7 @@ def doctor(contract: bool = True) -> int:
                 Text(finding.state, STYLE[finding.state]),
                 finding.what,
                 Text(finding.found, overflow="fold"),
-                Text(finding.mend, overflow="fold"),
+                Text(finding.remedy, overflow="fold"),
             )
             worst = max(worst, finding.state == "bad")
     Console().print(table)
@@ -90,8 +90,8 @@ def extras() -> Iterator[Finding]:
     """Packages that are wanted for some things only."""
     for name, (extra, purpose) in EXTRAS.items():
         found = _version(name)
-        mend = "" if found else f"pip install 'sojourn[{extra}]'"
-        yield Finding(name, "ok" if found else "note", found or f"not installed: {purpose}", mend)
+        remedy = "" if found else f"pip install 'sojourn[{extra}]'"
+        yield Finding(name, "ok" if found else "note", found or f"not installed: {purpose}", remedy)
 
 
 def machine() -> Iterator[Finding]:
@@ -167,12 +167,12 @@ def _agree(name: str, make: Callable[[], LoadedModel]) -> Finding:
     return Finding(what, "ok", f"log-probabilities differ by {gap:.1g} at most ({dtype})")
 
 
-def _room(what: str, gib: float | None, wanted: float, mend: str) -> Finding:
+def _room(what: str, gib: float | None, wanted: float, remedy: str) -> Finding:
     if gib is None:
         return Finding(what, "note", "not known on this system")
     enough = gib >= wanted
     found = f"{gib:.1f} GiB free; the quickstart wants {wanted:g}"
-    return Finding(what, "ok", found) if enough else Finding(what, "note", found, mend)
+    return Finding(what, "ok", found) if enough else Finding(what, "note", found, remedy)
 
 
 def _available_gib() -> float | None:

@@ -113,7 +113,7 @@ class Person:
         self._seen: list[int] = []
 
     async def sample(self, tokens: Ints, params: SamplingParams) -> Completion:
-        """Show what is new; a context that was rewritten is shown from its beginning."""
+        """Show what is new; a context that was rewritten is shown from the start."""
         now = tokens.tolist()
         known = len(self._seen) if now[: len(self._seen)] == self._seen else 0
         self.console.print(

@@ -181,14 +181,14 @@ async def _play(environment: Environment, where: str, max_steps: int) -> list[_S
                 _fail(
                     where,
                     f"the oracle ended unsolved after {i + 1} actions, the last: {action.text!r}",
-                    "mend `oracle` or the reward",
+                    "fix `oracle` or the reward",
                 )
             return played
         if not transition.observation.messages:
             what = "the episode goes on, but nothing is observed"
             _fail(f"{where}, step {i}", what, "return an observation or end the episode")
         if expert and i == max_steps - 1:
-            _fail(where, f"the oracle came to no end in {max_steps} actions", "mend `oracle`, or raise max_steps")
+            _fail(where, f"the oracle came to no end in {max_steps} actions", "fix `oracle`, or raise max_steps")
     return played
 
 

@@ -21,7 +21,7 @@ def from_gymnasium(name: str, actions: Sequence[str] = (), *, show: Callable[[An
     """The world of one Gymnasium environment; `settings` go to `gymnasium.make`.
 
     actions: a word for each action, in the environment's order; without, their numbers.  show: an observation as the policy reads it.
-    Raises ImportError, with the command that mends it, if a package is missing, and ValueError if Gymnasium makes no such environment or
+    Raises ImportError, with the command that fixes it, if a package is missing, and ValueError if Gymnasium makes no such environment or
     actions are not finitely many.
     """
     try:

@@ -50,7 +50,7 @@ ATTEMPTS = 200
 def from_reasoning_gym(family: str, **config: Any) -> World:
     """The world of one family; `config` are fields of its configuration, such as `max_terms` of `chain_sum`.
 
-    Raises ValueError for an unknown or unsound family and ImportError, with the command that mends it, if the package is missing.
+    Raises ValueError for an unknown or unsound family and ImportError, with the command that fixes it, if the package is missing.
     """
     tasks = ReasoningTasks(family, config)
     return World(ReasoningEnvironment, tasks)

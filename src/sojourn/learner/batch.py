@@ -1,4 +1,4 @@
-"""TreeBatch: the tokens of many episodes, each unique beginning once, and which of them are trained.
+"""TreeBatch: the tokens of many episodes, each unique prefix once, and which of them are trained.
 
 Paths are merged by token ids into one trie: a system prompt that all groups share, the prompt of a group, and also what two
 answers happened to sample alike are computed once.  Tokens lie in depth-first order; with `end[k]` the end of the subtree of

@@ -1,6 +1,6 @@
 """The critic: a copy of the model with a head of one number, the value of the state before each action token.
 
-It reads the same TreeBatch as the learner, so a shared beginning is valued once.  The head starts at 0.
+It reads the same TreeBatch as the learner, so a shared prefix is valued once.  The head starts at 0.
 [PPO for language models: Ouyang et al., arXiv 2203.02155, appendix C]
 """
 

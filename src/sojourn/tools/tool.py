@@ -263,7 +263,7 @@ def _usage(spec: ToolSpec) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    """What is wrong with the arguments, in the words of someone who has to mend them."""
+    """What is wrong with the arguments, in the words of someone who has to fix them."""
     sentences = []
     for detail in error.errors(include_url=False)[:3]:
         where = ".".join(map(str, detail["loc"]))

@@ -91,7 +91,7 @@ OFFLINE: dict[str, Preset] = {
         objective=Dpo(beta=0.4, compares="actions"),
         reference=FROZEN,
         constants=("beta 0.4: the official scripts have 0.4 to 0.5, as we understand them",),
-        note="pairs are of actions after the same beginning: a tree search, or answers to one prompt",
+        note="pairs are of actions after the same prefix: a tree search, or answers to one prompt",
     ),
     "ln_dpo": Preset(
         title="Length-normalised DPO",
