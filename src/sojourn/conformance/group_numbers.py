@@ -190,4 +190,31 @@ def uncertain_tokens_weigh_more(adapter: Adapter) -> str:
     a = sqrt(0.5)
     given = Given(entropy=np.array([0.5, 2.0, 0.25, 1.0]))
     hold(adapter, {"entropy_advantage": Case([answers([1.0, 0.0], [2, 2])], [a + 0.2, a * 1.5, -a + 0.1, -a / 2], given)})
-    return "a bonus below and at its bound, for both signs"
+    return f"a bonus below and at its bound, for both signs; {_shaped(adapter)}"
+
+
+def _shaped(adapter: Adapter) -> str:
+    """What else is done to GRPO's advantages, or to the rewards before.
+
+    edge_grpo        mean entropies 0.3 and 0.9 of 0.6: divisors 1/2 and 3/2
+    dars             1 of 4 right: 0.5 / sqrt(3/16)
+    aspo             right answers of 4 and 8 tokens call after 2 and 6: -2 (2 - 4) / 6 = 2/3, at most 0.7 of A = 1/2
+    posterior_grpo   outcomes 1 0 1 and thinking 0.5 1 0.25: returns 1.5 0 1.25 of mean 11/12 and squares 1.2916667 / 2
+    """
+    a = sqrt(0.5)
+    called = [(Turn(2, calls=1), Turn(2)), (Turn(4), Turn(2, calls=1), Turn(2)), (Turn(3),)]
+    calling = [Script(list(turns), final=1.0, success=True) for turns in called]
+    thought = ((1.0, 0.5), (0.0, 1.0), (1.0, 0.25))
+    gated = group([Script([Turn(1, reward=t), Turn(1)], final=f, success=f > 0) for f, t in thought])
+    given = Given(entropy=np.array([0.2, 0.4, 0.9, 0.9]))
+    cases = {
+        "edge_grpo": Case([answers([1.0, 0.0], [2, 2])], [2 * a, 2 * a, -a / 1.5, -a / 1.5], given),
+        "dars": Case(
+            [answers([1.0, 0, 0, 0], [1] * 4, wins=[True, False, False, False])], np.array([3, -1, -1, -1]) / 4 / sqrt(3 / 16)
+        ),
+        "aspo": Case(
+            [group([*calling, Script([Turn(1, calls=1)], success=False)])], [0.85] * 4 + [0.15] * 8 + [0.5] * 3 + [-1.5]
+        ),
+        "posterior_grpo": Case([gated], np.repeat(np.array([7, -11, 4]) / 12 / sqrt(1.2916667 / 2), 2)),
+    }
+    return ", ".join(hold(adapter, cases))

@@ -238,6 +238,7 @@ POLICY_GRADIENTS: dict[str, Formula] = {
     "impala": Formula(reinforce, entropy=0.001), "opo": Formula(reinforce), "clip_cov": Formula(PPO), "kl_cov": Formula(kl_cov),
     "top_entropy": Formula(focused(DAPO, 0.2)),
     "grpo": Formula(PPO, "sequences", beta=0.04), "r1": Formula(clip(10, 10), "sequences", beta=0.001),
+    "ghpo": Formula(PPO, "sequences"),
     "gspo": Formula(clip(3e-4, 4e-4, level="sequence"), "sequences"),
     "turn_gspo": Formula(clip(3e-4, 4e-4, level="turn"), "sequences"), "gmpo": Formula(gmpo, "sequences"),
     "sapo": Formula(sapo, "sequences"), "gigpo": Formula(PPO, "sequences", beta=0.01),
@@ -314,18 +315,37 @@ def _simpo(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> t
     return g / len(w), -g / len(r)
 
 
-def _orpo(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tuple[Floats, Floats]:
-    """-m_w - 0.1 log s(log odds_w - log odds_l), odds = p / (1 - p), p = exp(m), m mean log pi; d log odds / dm = 1 / (1 - p).
+def _orpo(lam: float) -> Pair:
+    """-m_w - lambda log s(log odds_w - log odds_l), odds = p / (1 - p), p = exp(m), m mean log pi; d log odds / dm = 1 / (1 - p).
     [arXiv 2403.07691, eq. 6 and 7]"""
-    w, r = x.logp[good][chosen], x.logp[bad][rejected]
-    p, q = np.exp(w.mean()), np.exp(r.mean())
-    g = 0.1 * (1 - _sigmoid(np.log(p / (1 - p)) - np.log(q / (1 - q))))
-    return (-1 - g / (1 - p)) / len(w), g / (1 - q) / len(r)
+
+    def slopes(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tuple[Floats, Floats]:
+        w, r = x.logp[good][chosen], x.logp[bad][rejected]
+        p, q = np.exp(w.mean()), np.exp(r.mean())
+        g = lam * (1 - _sigmoid(np.log(p / (1 - p)) - np.log(q / (1 - q))))
+        return (-1 - g / (1 - p)) / len(w), g / (1 - q) / len(r)
+
+    return slopes
+
+
+def _beta_dpo(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tuple[Floats | float, Floats | float]:
+    """DPO with beta = 0.1 (1 + 0.6 M), M the mean margin at the start; of two pairs 80 %, rounded up, are both.  [arXiv 2407.08639]"""
+    start = x.old_d.sum(1)
+    beta = 0.1 * (1 + 0.6 * float(np.mean([start[w] - start[r] for w, r in x.pairs])))
+    return _dpo(max(beta, 1e-3))(x, good, bad, chosen, rejected)
+
+
+def _mpo(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tuple[Floats, Floats]:
+    """0.8 (-log s(m)) + 0.2 (-log s(0.1 D_w) - log s(-0.1 D_l)) + the chosen's mean -log pi.  [arXiv 2411.10442]"""
+    w, r = 0.1 * x.d[good][chosen].sum(), 0.1 * x.d[bad][rejected].sum()
+    g = -0.08 * (1 - _sigmoid(w - r))
+    return g - 0.02 * _sigmoid(-w) - 1 / chosen.sum(), -g + 0.02 * _sigmoid(r)
 
 
 SLOPES: dict[str, Pair] = {
     "dpo": _dpo(0.1), "cdpo": _dpo(0.1, smoothing=0.1), "rpo": _dpo(0.1, nll=1.0), "ln_dpo": _dpo(2.0, by_length=True),
-    "step_dpo": _dpo(0.4), "ipo": _ipo, "simpo": _simpo, "orpo": _orpo,
+    "step_dpo": _dpo(0.4), "ipo": _ipo, "simpo": _simpo, "orpo": _orpo(0.1), "lcpo": _orpo(1.0),
+    "beta_dpo": _beta_dpo, "skywork_r1v2": _mpo,
 }  # fmt: skip
 """Of preferences: the gradient at each token of the chosen and of the rejected, for one pair."""
 
@@ -334,5 +354,6 @@ def expected(name: str, rows: Rows) -> Floats:
     """Gradient at `rows.logp`, (B, L)."""
     x = Numbers(rows)
     if name in SLOPES:
-        return of_pairs(name, x)
+        beside = POLICY_GRADIENTS["grpo"].gradient(x) if name == "skywork_r1v2" else 0.0
+        return x.on(of_pairs(name, x) + beside)
     return x.on(LIKELIHOODS[name](x)) if name in LIKELIHOODS else POLICY_GRADIENTS[name].gradient(x)

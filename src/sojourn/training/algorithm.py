@@ -48,10 +48,8 @@ def refuse(experiment: Experiment, config: TrainConfig, *, group_size: int) -> N
     title = _title(config)
     check(experiment, title, group_size=group_size)
     for name in nobody_fills(experiment):
-        raise ValueError(
-            f"{title}: {reader(name, experiment.credit, experiment.objective)} reads {name} ({COLUMNS[name]}); let an objective of your own "
-            "bring them, or drop that part"
-        )
+        who, what = reader(name, experiment.credit, experiment.objective), COLUMNS.get(name, "no column that we know")
+        raise ValueError(f"{title}: {who} reads {name} ({what}); let an objective of your own bring them, or drop that part")
     kind = experiment.reference.kind
     if config.teacher and kind != "frozen":
         reason = "nothing reads a reference" if kind == "none" else f"reference.kind is '{kind}', which follows the policy"
