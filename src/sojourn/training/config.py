@@ -66,6 +66,9 @@ class TrainConfig:
     """Of sampling in training and sampled evaluation; training needs more than 0, which is greedy."""
     concurrency: Annotated[int, Range(1)] = 64
     """Episodes in flight."""
+    observation_share: Annotated[float, Range(0, 1, above=True)] = 0.25
+    """Share of the context that one step's observation may take; a longer one loses its middle, with a mark.  Raise it for worlds whose
+    results must be read whole."""
     step_seconds: Annotated[float, Range(0, above=True)] = 120.0
     """Deadline of one reset or step of the world; past it the infrastructure is at fault, not the policy."""
     retries: Annotated[int, Range(0)] = 1
@@ -108,7 +111,7 @@ class TrainConfig:
         return SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature)
 
     def limits(self) -> Limits:
-        return Limits(max_turns=self.max_turns, step_seconds=self.step_seconds)
+        return Limits(max_turns=self.max_turns, step_seconds=self.step_seconds, observation_share=self.observation_share)
 
 
 class Kept(Protocol):
