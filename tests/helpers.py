@@ -21,8 +21,15 @@ from sojourn.learner import fused as learner_fused
 from sojourn.models import LoadedModel, tiny
 
 WINDOW = {"sliding_window": 8}
-ARCHITECTURES: dict[str, dict[str, Any]] = {"llama": {}, "qwen2": {}, "qwen3": {}, "mistral": WINDOW, "gemma3": WINDOW}
-"""Model types, with what makes them hard: windows are far smaller than the tests' contexts."""
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {},
+    "mistral": WINDOW,
+    "gemma3": WINDOW,
+    "gpt_oss": WINDOW,
+}
+"""Model types, with what makes them hard: windows are far smaller than the tests' contexts, gpt-oss has sinks and experts."""
 
 
 @pytest.fixture(scope="module", autouse=True, params=["kernels in C", "torch alone"])
@@ -103,8 +110,16 @@ def sample_all(engine: LocalEngine, requests: Sequence[tuple[Ints, SamplingParam
     return asyncio.run(together())
 
 
+async def steps_later(engine: LocalEngine, count: int) -> None:
+    """Until the engine has begun so many further steps, or has nothing to do: for requests that arrive while others run."""
+    for _ in range(count):
+        step = engine._step
+        while engine._live and engine._step is step:
+            await asyncio.sleep(1e-4)
+
+
 def unique_prefixes(paths: Sequence[Ints]) -> int:
-    """How many different non-empty beginnings the sequences have: the tokens of their tree."""
+    """How many different non-empty prefixes the sequences have: the tokens of their tree."""
     return len({tuple(path[: n + 1].tolist()) for path in paths for n in range(len(path))})
 
 

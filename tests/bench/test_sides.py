@@ -40,6 +40,19 @@ def test_our_loop_samples_what_the_script_says_and_a_group_pays_its_prompt_once(
     assert costs[1] < 1.2 * costs[0]
 
 
+def test_siblings_that_say_the_same_pay_an_observation_once() -> None:
+    shape = Shape(group=8, turns=3, action_tokens=5, prompt_tokens=40, observation_tokens=30)
+    loops = {equal: Loop(small(), shape, equal=equal) for equal in (0.0, 0.5, 1.0)}
+    said = {}
+    for equal, loop in loops.items():
+        (group,) = loop.rollout()
+        said[equal] = len({tuple(int(t) for span in e.actions for t in group.tree[span].tokens) for e in group.episodes})
+    assert said == {0.0: 8, 0.5: 5, 1.0: 1}
+    heard = (loops[0.0].computed_tokens - loops[1.0].computed_tokens) / 7 / 2  # of seven siblings, in two later turns
+    assert heard >= 30
+    assert loops[0.0].computed_tokens - loops[0.5].computed_tokens == 3 * 2 * heard
+
+
 def test_calls_of_kernels_are_clocked_while_asked() -> None:
     own = kernels(torch.float32) or pytest.skip("no C compiler here")
     x, weight = torch.ones(2, 3), torch.ones(3)

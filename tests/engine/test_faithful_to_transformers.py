@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import ARCHITECTURES, assert_faithful, engine_for, logits_of, prompt, sample_all, small
+from helpers import ARCHITECTURES, assert_faithful, engine_for, logits_of, prompt, sample_all, small, steps_later
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ def test_mixed_lengths_in_one_batch(architecture: str) -> None:
 
 @architectures
 @pytest.mark.parametrize("shared", [10, 60, 130], ids=["copied", "attended once", "longer than the first buffer"])
-def test_a_shared_beginning_changes_nothing(architecture: str, shared: int) -> None:
+def test_a_shared_prefix_changes_nothing(architecture: str, shared: int) -> None:
     engine, reference = engine_for(small(architecture)), small(architecture)
     requests = [(np.concatenate([prompt(shared), prompt(5 * i, seed=i + 1)]), replace(GREEDY, max_tokens=12)) for i in range(5)]
     for (tokens, params), completion in zip(requests, sample_all(engine, requests), strict=True):
@@ -54,7 +54,7 @@ def test_a_shared_beginning_changes_nothing(architecture: str, shared: int) -> N
 
 
 @architectures
-def test_beginnings_shared_by_all_and_by_some(architecture: str) -> None:
+def test_prefixes_shared_by_all_and_by_some(architecture: str) -> None:
     """A system prompt that all share, questions that two share each: segments on segments."""
     engine, reference = engine_for(small(architecture)), small(architecture)
     system, params = prompt(55), replace(GREEDY, max_tokens=10)
@@ -110,10 +110,10 @@ def test_more_requests_than_slots(architecture: str) -> None:
 
 requests = st.lists(
     st.tuples(
-        st.integers(0, 3),  # which stem it begins with
+        st.integers(0, 3),  # which stem it has as a prefix
         st.sampled_from([0, 2, 5, 50, 70]),  # how much of it
         st.integers(1, 30),  # tokens of its own
-        st.integers(0, 12),  # event-loop turns before it arrives
+        st.integers(0, 12),  # steps of the engine before it arrives
         st.integers(0, 2),  # further turns
     ),
     min_size=2,
@@ -124,13 +124,13 @@ requests = st.lists(
 @settings(max_examples=12)
 @given(requests=requests, architecture=st.sampled_from(["llama", "gemma3"]), slots=st.integers(2, 8))
 def test_any_arrangement_is_faithful(requests: list[tuple[int, int, int, int, int]], architecture: str, slots: int) -> None:
-    """Staggered arrivals, nested beginnings, several turns, evictions: the log-probabilities are those of the plain model."""
+    """Staggered arrivals, nested prefixes, several turns, evictions: the log-probabilities are those of the plain model."""
     engine, reference = engine_for(MODELS[architecture], max_batch=slots), REFERENCES[architecture]
     seen: list[tuple[Ints, Completion, SamplingParams]] = []
 
     async def talk(number: int, stem: int, shared: int, own: int, wait: int, turns: int) -> None:
-        for _ in range(wait):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await steps_later(engine, wait)
         tokens = np.concatenate([prompt(70, seed=100 + stem)[:shared], prompt(own, seed=number)])
         for turn in range(1 + turns):
             params = SamplingParams(max_tokens=4 + number, seed=10 * number + turn)

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from helpers import ARCHITECTURES, assert_faithful, engine_for, prompt, sample_all, small
+from helpers import ARCHITECTURES, assert_faithful, engine_for, prompt, sample_all, small, steps_later
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,8 +27,8 @@ def alone(deterministic: bool) -> list[Completion]:
 
 def arriving(engine: LocalEngine, waits: list[int], order: list[int]) -> dict[int, Completion]:
     async def one(index: int, wait: int) -> Completion:
-        for _ in range(wait):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await steps_later(engine, wait)
         return await engine.sample(*REQUESTS[index])
 
     async def everybody() -> list[Completion]:
@@ -56,8 +56,8 @@ def test_tokens_do_not_depend_on_companions(order: list[int], waits: list[int], 
 
 
 @pytest.mark.parametrize("budget", [0, 100])
-def test_dropped_beginnings_are_computed_again(budget: int) -> None:
-    """Groups with long common beginnings, round after round: the tokens stay, and so does the memory."""
+def test_evicted_prefixes_are_computed_again(budget: int) -> None:
+    """Groups with long common prefixes, round after round: the tokens stay, and so does the memory."""
     engine, roomy = engine_for(LOADED, shared_tokens=budget), engine_for(LOADED)
     rounds = [[(prompt(80, seed=group), SamplingParams(max_tokens=4, seed=i)) for i in range(3)] for group in (0, 1, 2, 0, 1)]
     for requests in rounds:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import assert_faithful, engine_for, prompt, sample_all, small
+from helpers import assert_faithful, engine_for, prompt, sample_all, small, steps_later
 
 from sojourn.core import ContextFull, InfrastructureError, Ints
-from sojourn.engine import SamplingParams, local
+from sojourn.engine import SamplingParams, batch
 from sojourn.engine.local import LocalEngine
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0.0)
@@ -22,7 +22,7 @@ GREEDY = SamplingParams(max_tokens=6, temperature=0.0)
 def says(monkeypatch: pytest.MonkeyPatch, text: str) -> LocalEngine:
     """An engine whose byte-level model says `text`, whatever its logits are."""
     scripted = iter(text.encode())
-    monkeypatch.setattr(local, "sample", lambda logits, _: (torch.tensor([next(scripted)]), torch.zeros(1)))
+    monkeypatch.setattr(batch, "sample", lambda logits, _: (torch.tensor([next(scripted)]), torch.zeros(1)))
     return engine_for(small())
 
 
@@ -103,14 +103,16 @@ def test_a_full_context_is_refused_and_the_others_go_on() -> None:
     assert len(answered.tokens) == 6
 
 
-@pytest.mark.parametrize("turns", [0, 1, 12], ids=["before it was seen", "waiting or just begun", "running"])
-def test_a_cancelled_request_leaves_the_engine_usable(turns: int) -> None:
+@pytest.mark.parametrize("turns", [0, 1, None], ids=["before it was seen", "waiting or just begun", "running"])
+def test_a_cancelled_request_leaves_the_engine_usable(turns: int | None) -> None:
     engine, reference = engine_for(small(), max_batch=2), small()
 
     async def cancel_some() -> None:
         tasks = [asyncio.create_task(engine.sample(prompt(20, seed=i), replace(GREEDY, max_tokens=30))) for i in range(4)]
-        for _ in range(turns):
+        for _ in range(1 if turns is None else turns):
             await asyncio.sleep(0)
+        if turns is None:
+            await steps_later(engine, 3)
         for task in tasks[::2]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,12 +135,12 @@ def test_when_all_are_cancelled_no_empty_step_runs() -> None:
 
     async def cancel_all() -> None:
         task = asyncio.create_task(engine.sample(prompt(20), replace(GREEDY, max_tokens=300)))
-        for _ in range(12):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await steps_later(engine, 3)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        for _ in range(12):
-            await asyncio.sleep(0)
+        assert engine._serving is not None
+        await engine._serving
 
     asyncio.run(cancel_all())
     assert widths
@@ -149,9 +151,10 @@ def test_an_event_loop_that_ends_early_leaves_the_engine_usable() -> None:
     engine, reference = engine_for(small()), small()
 
     async def leave() -> None:
-        asyncio.get_running_loop().create_task(engine.sample(prompt(20), replace(GREEDY, max_tokens=300)))
-        for _ in range(12):
-            await asyncio.sleep(0)
+        sampling = asyncio.get_running_loop().create_task(engine.sample(prompt(20), replace(GREEDY, max_tokens=300)))
+        await asyncio.sleep(0)
+        await steps_later(engine, 3)
+        assert not sampling.done()
 
     asyncio.run(leave())
     engine.update(0)
@@ -186,3 +189,31 @@ def test_an_error_in_the_model_reaches_all_and_spoils_nothing_later(broken_step:
 def test_soft_capped_attention_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="gemma2.*softcapping"):
         engine_for(small("gemma2"))
+
+
+def test_any_sequence_of_ids_is_a_context() -> None:
+    engine = engine_for(small())
+    kinds: list[Any] = [prompt(9).tolist(), tuple(prompt(9).tolist()), prompt(9).astype(np.int32), torch.from_numpy(prompt(9))]
+    expected = sample_all(engine, [(prompt(9), GREEDY)])[0].tokens.tolist()
+    assert [c.tokens.tolist() for c in sample_all(engine, [(kind, GREEDY) for kind in kinds])] == 4 * [expected]
+    scores = asyncio.run(engine.score(prompt(9)))
+    for kind in kinds:
+        np.testing.assert_array_equal(asyncio.run(engine.score(kind)), scores)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ([], r"at least one integer, not list of shape \(0,\)"),
+        ("Hello", r"at least one integer, not str of shape \(\).*encode texts"),
+        ([1.0, 2.0], r"type float64"),
+        ([[1, 2]], r"shape \(1, 2\)"),
+        ([1, 400], r"token id 400 is not in the model's vocabulary of 259"),
+        ([1, -2], r"token id -2 is not"),
+    ],
+)
+def test_what_is_no_sequence_of_ids_is_refused_with_a_sentence(tokens: Any, said: str) -> None:
+    engine = engine_for(small())
+    for ask in (lambda: engine.sample(tokens, GREEDY), lambda: engine.score(tokens)):
+        with pytest.raises(ValueError, match=said):
+            asyncio.run(ask())

@@ -68,7 +68,9 @@ def test_any_end_of_a_turn_ends_it_and_is_no_text(monkeypatch: pytest.MonkeyPatc
         engine, protocol = engine_for(loaded), PlainText()
         scripted = iter([*b"42", tokenizer.convert_tokens_to_ids(end), *b"and on"])
         monkeypatch.setattr(
-            engine, "_draw", lambda requests, _, e=engine, s=scripted: [e._append(r, next(s), 0.0) for r in requests]
+            engine._batch,
+            "_draw",
+            lambda requests, _, e=engine._batch, s=scripted: [e._append(r, next(s), 0.0) for r in requests],
         )
         policy = Policy("actor", engine, ChatRenderer(tokenizer, protocol), protocol, SamplingParams(max_tokens=9))
         child, action = asyncio.run(

@@ -24,8 +24,10 @@ from safetensors.torch import load_file
 from small_run import config, experiment
 
 from sojourn.curriculum import Uniform
+from sojourn.engine import plan
 from sojourn.environments.math.tool_arithmetic import ToolArithmetic, calc
 from sojourn.learner import Learner
+from sojourn.learner import attention as learner_attention
 from sojourn.learner.learner import Micro
 from sojourn.objectives import Reference
 from sojourn.rendering.protocols import XmlTags
@@ -187,6 +189,17 @@ def test_a_learner_that_disagrees_with_the_engine_is_refused(
     else:
         with pytest.raises(ValueError, match="engine and learner disagree by"):
             check_contract(trainer)
+
+
+def test_a_fault_that_engine_and_learner_share_is_found(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They agree to 1e-6 when both leave the sinks out; the model's own attention says otherwise."""
+    trainer = Trainer(config(tmp_path, model), experiment(), small("gpt_oss"))
+    assert check_contract(trainer) < 1e-4
+    trainer.engine.update(0)
+    for user in (plan, learner_attention):
+        monkeypatch.setattr(user, "sink", lambda out, lse, sinks: out)
+    with pytest.raises(ValueError, match="engine and transformers disagree by .*gpt_oss"):
+        check_contract(trainer)
 
 
 def test_another_config_is_refused(whole: Path, model: Path) -> None:

@@ -23,6 +23,7 @@ from sojourn.bench.measure import Result, Side, Spread, alternate
 from sojourn.bench.ours import Endless, own_precision, prompt, smollm2
 from sojourn.core import Ints
 from sojourn.engine import SamplingParams
+from sojourn.engine.request import Request
 
 PAGE = 32
 """Tokens in a page of the paged cache of `transformers`."""
@@ -97,15 +98,18 @@ class Clocked(Endless):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.times: dict[int, list[float]] = {}
+        draw = self._batch._draw
 
-    def _draw(self, requests: Sequence[Any], logits: Tensor) -> None:
-        super()._draw(requests, logits)
-        for request in requests:
-            self.times.setdefault(request.params.seed, []).append(time.perf_counter())
+        def noted(requests: Sequence[Request], logits: Tensor) -> None:
+            draw(requests, logits)
+            for request in requests:
+                self.times.setdefault(request.params.seed, []).append(time.perf_counter())
+
+        self._batch._draw = noted  # type: ignore[method-assign]
 
 
 def sample(engine: Clocked, prompts: Sequence[Ints], tokens: int) -> float:
-    """Ours, with an empty store."""
+    """Ours, with an empty KV cache."""
 
     async def all_of_them() -> None:
         params = [SamplingParams(max_tokens=tokens, seed=seed) for seed in range(len(prompts))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,7 +19,8 @@ from sojourn.engine.local import LocalEngine
 from sojourn.learner import Learner, OptimizerConfig
 from sojourn.models import LoadedModel, load
 from sojourn.objectives import PolicyGradient
-from sojourn.policy import Limits, Policy
+from sojourn.policy import Limits, Policy, Session
+from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.rendering.protocols import PlainText
 from sojourn.training import Rollout
@@ -35,9 +37,9 @@ class Endless(LocalEngine):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._ends = frozenset()
+        self._batch.ends = frozenset()
 
-    async def sample(self, tokens: Ints, params: SamplingParams) -> Completion:
+    async def sample(self, tokens: Ints | Sequence[int], params: SamplingParams) -> Completion:
         return await super().sample(tokens, replace(params, ends=()))
 
 
@@ -96,10 +98,21 @@ class Scripted(Environment):
         return Transition(Observation.of(self._answer), float(len(set(action.text)) % 5), terminated=self._left == 0)
 
 
-class Loop:
-    """Our rollout and our training step over episodes of one shape.  `computed_tokens`: by the engine, in the last rollout."""
+async def alike(session: Session, *, equal: int) -> None:
+    """The agent loop; the first `equal` episodes of each group say the same, token for token."""
+    group, _, number = session.episode.id.rpartition("/")
+    if int(number) < equal:
+        session.seed = stable_hash(group)
+    await react(session)
 
-    def __init__(self, loaded: LoadedModel, shape: Shape, *, learning_rate: float = 0.0) -> None:
+
+class Loop:
+    """Our rollout and our training step over episodes of one shape.  `computed_tokens`: by the engine, in the last rollout.
+
+    equal: share of the episodes of a group that say the same, as siblings do when the policy converges.
+    """
+
+    def __init__(self, loaded: LoadedModel, shape: Shape, *, learning_rate: float = 0.0, equal: float = 0.0) -> None:
         self.shape, self.computed_tokens = shape, 0
         self.engine = Endless(loaded.model, loaded.tokenizer, max_batch=shape.prompts * shape.group, max_context=shape.context)
         self.learner = Learner(loaded.model, OptimizerConfig(learning_rate=learning_rate))
@@ -111,10 +124,11 @@ class Loop:
             for n in (shape.prompt_tokens, shape.observation_tokens)
         )
         world = partial(Scripted, start, answer, shape.turns)
-        self._rollout = Rollout(world, react, {"actor": policy}, Limits(max_turns=shape.turns), shape.prompts * shape.group)
+        program = partial(alike, equal=round(equal * shape.group))
+        self._rollout = Rollout(world, program, {"actor": policy}, Limits(max_turns=shape.turns), shape.prompts * shape.group)
 
     def rollout(self) -> list[EpisodeGroup]:
-        """Play all episodes, with an empty store."""
+        """Play all episodes, with an empty KV cache."""
         before = self.engine.computed_tokens
         self.engine.update(self.engine.version + 1)
         tasks = [Task(str(number)) for number in range(self.shape.prompts)]

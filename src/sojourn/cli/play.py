@@ -105,6 +105,7 @@ class Person:
     """An engine that shows a person what is new in the context and takes what is typed as the completion."""
 
     max_context = 1 << 20
+    version = sampled_tokens = computed_tokens = 0
 
     def __init__(self, renderer: ChatRenderer, console: Console, read: Callable[[], str]) -> None:
         self.renderer = renderer
@@ -125,6 +126,12 @@ class Person:
 
     async def score(self, tokens: Ints) -> Floats:
         raise NotImplementedError("a person gives no log-probabilities")
+
+    def update(self, version: int) -> None:
+        """A person's weights are their own business."""
+
+    async def close(self) -> None:
+        """There is nothing to give back."""
 
 
 def typed(read: Callable[[], str], stop: tuple[str, ...]) -> str:

@@ -1,15 +1,26 @@
-"""Keys and values of contexts: shared segments and private slots.
+"""The KV cache: shared segments and private slots.
 
-A *segment* holds the keys and values of tokens that several contexts begin with (a system prompt): stored once, attended once for
-all.  A *slot* is one running context: a chain of segments, and after it a private stretch in a static buffer that grows as tokens
-come and stays across turns.  Reuse goes by token ids: what matches is never computed again, so the branches of a trajectory tree
+A *segment* holds the keys and values of tokens that are part of the prefix of several contexts (a system prompt): stored once, attended
+once for all.  A *slot* is one running context: a chain of segments, and after it a private stretch in a static buffer that grows as
+tokens come and stays across turns.  Reuse goes by token ids: what matches is never computed again, so the branches of a trajectory tree
 share their past without naming it.
+
+Five contexts about two questions; the first three have said and heard the same in their first turn:
+
+    system prompt --+-- question A -- turn 1, result --+-- slot 0: "Pa"
+      (segment)     |    (segment)       (segment)     +-- slot 1: "The"
+                    |                                  +-- slot 2: "Par"
+                    +-- question B --+-- slot 3: "I do"
+                         (segment)   +-- slot 4: "I will look"
+
+Turn 1 of slots 0 to 2 was sampled in each of them, as private keys and values.  When the three ask for their second turn, one of them
+is copied into a segment, which the new tokens of the result are then computed into (`new_segment`), and the three go on from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -40,15 +51,24 @@ class Shape:
 
 @dataclass(eq=False, slots=True)
 class Segment:
-    """Tokens [start, start + n) of every context that begins with `path`.  keys[layer], values[layer]: (kv_heads, n, d).
-    used: when a slot last began with it."""
+    """Tokens [start, start + n) of every context that has `path` as a prefix.  keys[layer], values[layer]: (kv_heads, n, d).
+    used: when a slot was last put on it.  children: the segments that go on from here; several may start alike."""
 
     path: Ints
     start: int
     parent: Segment | None
     keys: Tensor
     values: Tensor
-    used: int
+    used: int = 0
+    children: list[Segment] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, shape: Shape, path: Ints, parent: Segment | None = None) -> Segment:
+        """For the end of `path` after `parent`, still to be computed."""
+        start = len(parent.path) if parent else 0
+        size = (shape.layers, shape.kv_heads, len(path) - start, shape.dim)
+        keys, values = (torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(2))
+        return cls(path, start, parent, keys, values)
 
     def __len__(self) -> int:
         return len(self.path) - self.start
@@ -56,7 +76,7 @@ class Segment:
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """One context in the store: `ids[:length]` are its tokens whose keys and values are here, base included."""
+    """One context in the cache: `ids[:length]` are its tokens whose keys and values are here, base included."""
 
     index: int
     ids: Ints
@@ -85,11 +105,11 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How much of a request is stored: `length` tokens, in `source`'s slot if given, else in the segments down to `base`."""
+    """How much of a request is stored: `length` tokens, of which those after `base` are the first of `source`'s own, if it is given."""
 
     length: int
     base: Segment | None
-    source: Slot | None
+    source: Slot | Segment | None
 
 
 def chain(segment: Segment | None) -> list[Segment]:
@@ -112,60 +132,78 @@ class Cache:
     """All segments and slots of one engine.
 
     keys, values: (layers, slots, kv_heads, capacity, d); the capacity doubles when a private stretch outgrows it.
-    shared_tokens: segments hold no more than this; what was not used for the longest time goes first, and is computed again when
-    it is wanted again.
+    shared_tokens: segments hold no more than this, by LRU eviction; what was evicted is computed again when it is wanted again.
     """
 
     def __init__(self, shape: Shape, slots: int, max_context: int, *, shared_tokens: int = 1 << 16, capacity: int = 128) -> None:
         self.shape = shape
         self.shared_tokens = shared_tokens
         self.max_context = max_context
-        self.slots = [Slot(i, np.zeros(max_context, np.int64)) for i in range(slots)]
+        self._ids = np.zeros((slots, max_context), np.int64)
+        self.slots = [Slot(i, self._ids[i]) for i in range(slots)]
         self.segments: list[Segment] = []
+        self._roots: list[Segment] = []
         self.keys = self._buffer(min(capacity, max_context))
         self.values = self._buffer(min(capacity, max_context))
         self._clock = 0
 
+    @property
+    def free(self) -> int:
+        """How many slots are idle."""
+        return sum(not slot.busy for slot in self.slots)
+
     def clear(self) -> None:
         """Forget everything: the weights have changed."""
-        assert not any(slot.busy for slot in self.slots), "no request runs while the weights change"
+        assert self.free == len(self.slots), "no request runs while the weights change"
         self.segments.clear()
+        self._roots.clear()
         for slot in self.slots:
             slot.length, slot.base, slot.used = 0, None, 0
 
     def match(self, tokens: Ints) -> Match:
-        """The longest stored beginning of `tokens` that leaves at least one token to compute; an idle slot is preferred."""
-        base = self.segment_for(tokens[:-1])
-        best = Match(len(base.path) if base else 0, base, None)
-        for slot in self.slots:
-            if slot.length < best.length or slot.length <= slot.start:
-                continue
-            length = min(common_prefix(slot.tokens, tokens), len(tokens) - 1)
-            tie = length == best.length and best.source is not None and best.source.busy and not slot.busy
+        """The longest stored prefix of `tokens` that leaves at least one token to compute.  Of equal ones whole segments are preferred,
+        then idle slots."""
+        best = self._in_segments(tokens[:-1])
+        for slot, length in zip(self.slots, self._agreeing(tokens[:-1]), strict=True):
+            free = not isinstance(best.source, Slot) or best.source.busy
+            tie = length == best.length and best.source is not None and free and not slot.busy
             if length > slot.start and (length > best.length or tie):
                 best = Match(length, slot.base, slot)
         return best
 
-    def segment_for(self, tokens: Ints) -> Segment | None:
-        """The longest segment whose whole path `tokens` begins with."""
-        best = None
-        for segment in self.segments:
-            n = len(segment.path)
-            if n <= len(tokens) and (best is None or n > len(best.path)) and np.array_equal(segment.path, tokens[:n]):
-                best = segment
+    def _in_segments(self, tokens: Ints) -> Match:
+        """The longest prefix of `tokens` that segments hold: whole ones, perhaps after them the first tokens of another."""
+        best, level = Match(0, None, None), self._roots
+        while level:
+            whole: list[Segment] = []
+            for segment in level:
+                length = segment.start + common_prefix(segment.path[segment.start :], tokens[segment.start :])
+                if length == len(segment.path):
+                    whole.append(segment)
+                    if length >= best.length:
+                        best = Match(length, segment, None)
+                elif length > best.length:
+                    best = Match(length, segment.parent, segment)
+            level = [child for segment in whole for child in segment.children]
         return best
 
-    def new_segment(self, path: Ints, parent: Segment | None) -> Segment:
-        """A segment for the end of `path` after `parent`, still to be filled."""
-        start = len(parent.path) if parent else 0
-        shape = (self.shape.layers, self.shape.kv_heads, len(path) - start, self.shape.dim)
-        keys, values = (torch.empty(shape, dtype=self.shape.dtype, device=self.shape.device) for _ in range(2))
-        segment = Segment(path, start, parent, keys, values, self._clock)
+    def new_segment(self, path: Ints, match: Match) -> Segment:
+        """A segment for the end of `path`, of which `match` is stored already: what the matched source has of its own is copied, and
+        `path[match.length:]` is still to be computed.
+
+        With a slot on segments of 100 tokens that holds 130, and a path of 170 tokens, the segment is [100, 170): 30 tokens copied, 40 to
+        compute.
+        """
+        segment = Segment.empty(self.shape, path, match.base)
+        if match.source is not None:
+            self._copy(match, segment.keys, segment.values)
+        segment.used = self._clock
         self.segments.append(segment)
+        (match.base.children if match.base else self._roots).append(segment)
         return segment
 
-    def claim(self, match: Match, share: int) -> Slot:
-        """A slot that holds the matched tokens.  One must be idle.
+    def claim(self, match: Match, tokens: Ints, share: int) -> Slot:
+        """A slot that holds the matched prefix of `tokens`.  One must be idle.
 
         An idle slot that ends with the match goes on as it is; else the matching private keys and values are copied from wherever
         they are (busy or not: the past of a context never changes).  Segments shorter than `share` at the end of the chain become
@@ -173,34 +211,51 @@ class Cache:
         """
         self._clock += 1
         source = match.source
-        if source is not None and not source.busy and source.length == match.length:
+        if isinstance(source, Slot) and not source.busy and source.length == match.length:
             slot = source
         else:
-            idle = [slot for slot in self.slots if not slot.busy]
-            slot = min(idle, key=lambda s: (s is source, s.length > 0, s.used, s.index))
-            if source is not None:
-                self._copy(source, slot, match.length)
-            else:
+            slot = self._idle(tokens[: match.length], source)
+            if source is None:
                 self._begin(slot, match.base, share)
+            else:
+                slot.set(tokens[: match.length], match.base)
+                self.reserve(match.length - slot.start)
+                self._copy(match, self.keys[:, slot.index], self.values[:, slot.index])
         slot.busy, slot.used = True, self._clock
         for segment in chain(slot.base):
             segment.used = self._clock
         return slot
 
-    def evict(self, wanted: Sequence[Match]) -> None:
-        """Drop segments until the rest fits `shared_tokens`, with the idle contexts that begin with them.  What running contexts and
-        `wanted` matches stand on stays, even if that is more."""
+    def _idle(self, tokens: Ints, source: Slot | Segment | None) -> Slot:
+        """The idle slot that is missed least by others when it holds `tokens`: one whose content they contain (a sibling that said the
+        same), an empty one, the least recently used one."""
+        agreeing = self._agreeing(tokens)
+        idle = [slot for slot in self.slots if not slot.busy]
+        return min(idle, key=lambda s: (s is source, agreeing[s.index] < s.length, s.length == 0, s.used, s.index))
+
+    def _agreeing(self, tokens: Ints) -> list[int]:
+        """For each slot, how many of its first tokens are those of `tokens`."""
+        if not len(tokens):
+            return [0] * len(self.slots)
+        differ = self._ids[:, : len(tokens)] != tokens
+        equal = np.where(differ.any(1), differ.argmax(1), len(tokens)).tolist()
+        return [min(n, slot.length) for n, slot in zip(equal, self.slots, strict=True)]
+
+    def evict(self, wanted: Sequence[Ints]) -> None:
+        """Drop segments until the rest fits `shared_tokens`, with the idle contexts that stand on them.  What running contexts and the
+        `wanted` ones stand on stays, even if that is more."""
         excess = sum(map(len, self.segments)) - self.shared_tokens
         if excess <= 0:
             return
-        ends = [slot.base for slot in self.slots if slot.busy] + [m.source.base if m.source else m.base for m in wanted]
+        ends = [slot.base for slot in self.slots if slot.busy] + [self.match(tokens).base for tokens in wanted]
         kept = {id(segment) for end in ends for segment in chain(end)}
         for segment in sorted(self.segments, key=lambda s: (s.used, -s.start)):  # those that stand on others first
             if excess <= 0:
                 break
-            if id(segment) in kept or any(other.parent is segment for other in self.segments):
+            if id(segment) in kept or segment.children:
                 continue
             self.segments.remove(segment)
+            (segment.parent.children if segment.parent else self._roots).remove(segment)
             excess -= len(segment)
             for slot in self.slots:
                 if slot.base is segment:
@@ -230,11 +285,16 @@ class Cache:
             self.values[:, slot.index, :, at : at + len(short)] = short.values
             at += len(short)
 
-    def _copy(self, source: Slot, target: Slot, length: int) -> None:
-        target.set(source.ids[:length], source.base)
-        n = length - source.start
-        self.keys[:, target.index, :, :n] = self.keys[:, source.index, :, :n]
-        self.values[:, target.index, :, :n] = self.values[:, source.index, :, :n]
+    def _copy(self, match: Match, keys: Tensor, values: Tensor) -> None:
+        """What the match's source has of it into the first places of keys and values (layers, kv_heads, capacity, d)."""
+        source = match.source
+        assert source is not None, "only what has a source is copied"
+        n = match.length - source.start
+        if isinstance(source, Slot):
+            own = self.keys[:, source.index], self.values[:, source.index]
+        else:
+            own = source.keys, source.values
+        keys[:, :, :n], values[:, :, :n] = own[0][:, :, :n], own[1][:, :, :n]
 
     def _buffer(self, capacity: int) -> Tensor:
         s = self.shape

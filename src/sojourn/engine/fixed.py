@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sojourn.engine.attention import attend, bias_of
+from sojourn.engine.attention import attend, bias_of, sink
 from sojourn.engine.cache import Cache, Slot
 from sojourn.engine.plan import may_see
 
@@ -29,12 +29,25 @@ class FixedPlan:
             w: bias_of(may_see(query, key, w).repeat_interleave(group, 0), cache.shape.dtype)[None, None] for w in windows
         }
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        window: int | None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
         """See `engine.attention.Plan`."""
         end = self.first + CHUNK
         keys, values = self.cache.keys[layer, self.slot.index], self.cache.values[layer, self.slot.index]
         keys[:, self.first : end], values[:, self.first : end] = key, value
         grouped = query.unflatten(0, (-1, self.group)).transpose(1, 2).flatten(1, 2)[None]
-        out, _ = attend(grouped, keys[None, :, :end].contiguous(), values[None, :, :end].contiguous(), scale, self._bias[window])
+        out, lse = attend(
+            grouped, keys[None, :, :end].contiguous(), values[None, :, :end].contiguous(), scale, self._bias[window]
+        )
+        if sinks is not None:
+            out = sink(out, lse, sinks.view(-1, self.group).repeat(1, CHUNK))
         rows: Tensor = out[0].unflatten(1, (CHUNK, self.group))
         return rows.transpose(0, 1).flatten(1, 2)

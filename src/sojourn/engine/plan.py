@@ -2,7 +2,18 @@
 
 A step runs the new tokens of many contexts as one flat row.  Each *piece* of it belongs to a slot or to a segment that is being
 filled.  In every layer the plan first stores the new keys and values, then attends: the private stretches of all short pieces in
-one batch, each shared segment once for all contexts that begin with it, and joins the parts by their log-normalisers.
+one batch, each shared segment once for all contexts that have it as a prefix, and joins the parts by their log-normalisers.
+
+A step that fills a segment S of three tokens for contexts that wait, decodes one token of slots 0 and 1, which stand on segment P, and
+prefills two tokens of slot 2, which stands on nothing:
+
+    flat row      s0 s1 s2 | a | b | c0 c1
+    piece         filling S | slot 0 | slot 1 | slot 2        (owner, first in the row, count, position of its first token)
+    attends to    S so far | slot 0's own keys and P | slot 1's own keys and P | slot 2's own keys so far
+
+    private part: a, b, and c0 c1, each over the own keys of its slot         -> out, log-normaliser
+    shared part:  a and b together over P, whose keys are read once for both  -> out, log-normaliser
+    joined:       softmax over both sets of keys, as if they had been one (`attention.merge`)
 """
 
 from __future__ import annotations
@@ -15,7 +26,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from sojourn.engine.attention import attend, bias_of, merge
+from sojourn.engine.attention import attend, bias_of, merge, sink
 from sojourn.engine.cache import Cache, Segment, Slot, chain
 from sojourn.engine.native import fits, kernels
 
@@ -91,6 +102,7 @@ class EnginePlan:
         self.group = group
         self.windows = windows
         self.filling = filling
+        self._causal: dict[tuple[int, int | None], Tensor] = {}
         self.long = [p for p in slots if p.count > LONG]
         short = [p for p in slots if p.count <= LONG]
         one, more = [p for p in short if p.count == 1], [p for p in short if p.count > 1]
@@ -105,7 +117,17 @@ class EnginePlan:
             [i - p.owner.start for p in slots for i in range(p.past, p.past + p.count)], dtype=torch.long
         )
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        window: int | None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """See `engine.attention.Plan`."""
         self._store(layer, key, value)
         kv_heads, tokens, dim = key.shape
         grouped = query.view(kv_heads, self.group, tokens, dim).permute(2, 0, 1, 3)
@@ -115,7 +137,7 @@ class EnginePlan:
             span, segment = slice(filled.first, filled.first + filled.count), filled.owner
             past = [*chain(segment.parent), segment]
             parts = [s.keys[layer] for s in past], [s.values[layer] for s in past]
-            out[span] = self._attend_alone(parts, filled.past, grouped[span], scale, window)
+            out[span], lse[span] = self._attend_alone(parts, filled, grouped[span], scale, window)
         for piece in self.long:
             span, slot, n = (
                 slice(piece.first, piece.first + piece.count),
@@ -127,7 +149,7 @@ class EnginePlan:
                 [*(s.keys[layer] for s in past), self.cache.keys[layer, slot.index, :, :n]],
                 [*(s.values[layer] for s in past), self.cache.values[layer, slot.index, :, :n]],
             )
-            out[span] = self._attend_alone(parts, piece.past, grouped[span], scale, window)
+            out[span], lse[span] = self._attend_alone(parts, piece, grouped[span], scale, window)
         if self.kernels and self.single:
             place, keys, values = self.single, self.cache.keys[layer], self.cache.values[layer]
             whole = len(place.flat) == tokens
@@ -152,14 +174,16 @@ class EnginePlan:
                 out, lse = merge((out, lse), part)
             else:
                 out[flat], lse[flat] = merge((out[flat], lse[flat]), part)
+        if sinks is not None:
+            out = sink(out, lse, sinks.view(kv_heads, self.group))
         return out.reshape(tokens, kv_heads * self.group, dim)
 
     def _store(self, layer: int, key: Tensor, value: Tensor) -> None:
         cache = self.cache
         for piece in self.filling:
-            span = slice(piece.first, piece.first + piece.count)
-            piece.owner.keys[layer] = key[:, span]
-            piece.owner.values[layer] = value[:, span]
+            span, at = slice(piece.first, piece.first + piece.count), piece.past - piece.owner.start
+            piece.owner.keys[layer][:, at:] = key[:, span]
+            piece.owner.values[layer][:, at:] = value[:, span]
         if len(self.stored):
             whole = len(self.stored) == key.shape[1]
             for buffer, new in ((cache.keys, key), (cache.values, value)):
@@ -170,17 +194,23 @@ class EnginePlan:
                 buffer[layer][self.store_slot, :, self.store_at] = new.transpose(0, 1)
 
     def _attend_alone(
-        self, parts: tuple[list[Tensor], list[Tensor]], past: int, query: Tensor, scale: float, window: int | None
-    ) -> Tensor:
-        """A long piece or a segment: query (n, kv_heads, group, d) at positions from `past` on, over all keys and values up to
-        its end, given in parts."""
+        self,
+        parts: tuple[list[Tensor], list[Tensor]],
+        piece: Piece[Slot] | Piece[Segment],
+        query: Tensor,
+        scale: float,
+        window: int | None,
+    ) -> tuple[Tensor, Tensor]:
+        """A long piece or a segment: query (n, kv_heads, group, d) over all keys and values up to its end, given in parts."""
         n, kv_heads, group, dim = query.shape
-        position = torch.arange(past, past + n)
-        visible = may_see(position[:, None], torch.arange(past + n)[None], window)
-        bias = bias_of(visible.repeat_interleave(self.group, 0), query.dtype)[None, None]
+        if (piece.first, window) not in self._causal:  # all layers have the same
+            position = torch.arange(piece.past, piece.past + n)
+            visible = may_see(position[:, None], torch.arange(piece.past + n)[None], window)
+            self._causal[piece.first, window] = bias_of(visible.repeat_interleave(self.group, 0), query.dtype)[None, None]
         flat = query.permute(1, 0, 2, 3).reshape(1, kv_heads, n * group, dim)
-        out, _ = attend(flat, torch.cat(parts[0], 1)[None], torch.cat(parts[1], 1)[None], scale, bias)
-        return out.view(kv_heads, n, group, dim).permute(1, 0, 2, 3)
+        keys, values = (torch.cat(each, 1)[None] for each in parts)
+        out, lse = attend(flat, keys, values, scale, self._causal[piece.first, window])
+        return out.view(kv_heads, n, group, dim).permute(1, 0, 2, 3), lse.view(kv_heads, n, group).permute(1, 0, 2)
 
     def _attend_private(
         self, layer: int, bucket: _Bucket, grouped: Tensor, scale: float, window: int | None

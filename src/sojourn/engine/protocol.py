@@ -61,15 +61,46 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Tokens in, tokens out.  Raises `ContextFull` when there is no room and `InfrastructureError` when it broke."""
+    """Tokens in, tokens out.  Raises `ContextFull` when there is no room and `InfrastructureError` when it broke or took too long.
+
+    Calls of `sample` and `score` may overlap as they like.  `update` and `close` may not overlap with them.
+    """
 
     @property
     def max_context(self) -> int:
         """Tokens that a context may hold, completion included."""
         ...
 
-    async def sample(self, tokens: Ints, params: SamplingParams) -> Completion: ...
+    @property
+    def version(self) -> int:
+        """Of the weights that sample now."""
+        ...
+
+    @property
+    def sampled_tokens(self) -> int:
+        """Sampled so far, over all requests."""
+        ...
+
+    @property
+    def computed_tokens(self) -> int:
+        """That went through the model so far.  What is stored or shared is computed once, so this is less than what contexts hold."""
+        ...
+
+    async def sample(self, tokens: Ints, params: SamplingParams) -> Completion:
+        """Continue `tokens`, (n,), at least one.  A call that is cancelled costs nothing more after the running step."""
+        ...
 
     async def score(self, tokens: Ints) -> Floats:
         """Log-probability of each token given those before it, shape (n,); the first is 0."""
+        ...
+
+    def update(self, version: int) -> None:
+        """The weights are those of `version` now: nothing that was computed with earlier ones is used again.
+
+        Raises `ValueError` while requests are in flight: what they return would be of two policies.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds.  Requests in flight fail."""
         ...

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sojourn.engine.attention import attend, bias_of
+from sojourn.engine.attention import attend, bias_of, sink
 from sojourn.learner.batch import Positions, TreeBatch
 
 BLOCK = 192
@@ -69,12 +69,19 @@ class TreePlan:
         self.group = group
         self._bias = {w: [_bias(batch, block, w, group, dtype) for block in self.blocks] for w in windows}
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        window: int | None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
         """See `engine.attention.Plan`."""
-        out: Tensor = _TreeAttention.apply(
-            query, key, value, self.blocks, self._bias[window], self.group, scale, window is not None
-        )
-        return out
+        out, lse = _TreeAttention.apply(query, key, value, self.blocks, self._bias[window], self.group, scale, window is not None)
+        return out if sinks is None else sink(out, lse.T, sinks)
 
 
 def _bias(batch: TreeBatch, block: Block, window: int | None, group: int, dtype: torch.dtype) -> Tensor:
@@ -102,7 +109,8 @@ def _scatter(gradient: Tensor, part: Tensor, block: Block) -> None:
 
 
 class _TreeAttention(torch.autograd.Function):
-    """query (heads, N, d), key and value (kv_heads, N, d) -> (N, heads, d); heads that share a key head lie side by side."""
+    """query (heads, N, d), key and value (kv_heads, N, d) -> (N, heads, d) and the log-normalisers (heads, N), float32; heads that share a
+    key head lie side by side."""
 
     @staticmethod
     def forward(
@@ -115,7 +123,7 @@ class _TreeAttention(torch.autograd.Function):
         group: int,
         scale: float,
         windowed: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         heads, tokens, dim = query.shape
         grouped = query.unflatten(0, (heads // group, group))
         out = torch.empty(heads // group, group, tokens, dim, dtype=query.dtype, device=query.device)
@@ -128,14 +136,17 @@ class _TreeAttention(torch.autograd.Function):
             lse[:, :, span] = norm[0].unflatten(1, (group, -1))
         ctx.save_for_backward(query, key, value, out, lse)
         ctx.cut, ctx.bias, ctx.group, ctx.scale, ctx.windowed = cut, bias, group, scale, windowed
-        return out.flatten(0, 1).transpose(0, 1)
+        ctx.set_materialize_grads(False)  # most models have no sinks, and then the log-normalisers get no gradient
+        return out.flatten(0, 1).transpose(0, 1), lse.flatten(0, 1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
         group, scale, windowed, dim = ctx.group, ctx.scale, ctx.windowed, query.shape[-1]
         grad = grad.transpose(0, 1).unflatten(0, (-1, group))
         delta = (grad * out).sum(-1, dtype=torch.float32)
+        if grad_lse is not None:  # d lse / d score is the probability, so it joins what is taken off before multiplying with it
+            delta = delta - grad_lse.unflatten(0, (-1, group))
         query = _less((query * scale).unflatten(0, (-1, group)), lse)
         above = _less(grad, delta)
         ones = key.new_ones(*key.shape[:2], 2)

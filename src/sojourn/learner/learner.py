@@ -21,9 +21,8 @@ from transformers import PreTrainedModel
 from sojourn.core import ROOT, EpisodeGroup, Ints, Kind, Span, TrajectoryTree
 from sojourn.credit import Columns, action_pairs, episode_pairs, length_pairs, reads
 from sojourn.credit.dense import capped_exp
-from sojourn.engine.attention import attach, using
+from sojourn.engine.attention import attach, using, windows_of
 from sojourn.engine.cache import Shape
-from sojourn.engine.local import windows_of
 from sojourn.learner.attention import TreePlan
 from sojourn.learner.batch import Part, TreeBatch, build, cut
 from sojourn.learner.fused import fused_states, kernels_for

@@ -46,10 +46,10 @@ def tiny(
     them, of at most `vocab_size` tokens.
     hidden, layers, heads: width (a multiple of `heads`), depth, attention heads; an even number of heads share keys two by two.
     context: tokens at most.
-    architecture: a model type of `transformers`: "llama", "qwen2", "qwen3", "gemma2", "gemma3", "mistral", ...
+    architecture: a model type of `transformers`: "llama", "qwen2", "qwen3", "gemma2", "gemma3", "mistral", "gpt_oss", ...
     seed: of the weights.  The same seed gives the same weights; the global random state is left alone.
-    config: more fields of the architecture's config, such as `sliding_window=8` (16 is set for Mistral, and for Gemma in every
-    other layer).
+    config: more fields of the architecture's config, such as `sliding_window=8` (16 is set for Mistral, and for Gemma and gpt-oss in
+    every other layer).
 
     The chat format is ChatML, without a system message of its own; `eos_token` is "<|im_end|>".  Weights have deviation
     hidden**-0.5, not 0.02, so that attention is far from uniform and tests can see mistakes in it.
@@ -82,13 +82,15 @@ def tiny(
 
 
 def _particulars(architecture: str, layers: int, head_dim: int) -> dict[str, Any]:
-    """What the defaults of `transformers` make too large for a small model: long windows, flat attention."""
+    """What the defaults of `transformers` make too large for a small model: long windows, flat attention, many experts."""
     if architecture == "mistral":
         return {"sliding_window": 16}
     if architecture in ("gemma2", "gemma3"):
         kinds = ("sliding_attention", "full_attention")
         layer_types = [kinds[layer % 2] for layer in range(layers)]
         return {"sliding_window": 16, "layer_types": layer_types, "query_pre_attn_scalar": head_dim}
+    if architecture == "gpt_oss":
+        return {"sliding_window": 16, "num_local_experts": 4, "num_experts_per_tok": 2}
     return {}
 
 
