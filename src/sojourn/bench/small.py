@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
 
 from sojourn.bench.measure import Result, alternate
 from sojourn.bench.ours import Loop, Shape
 from sojourn.engine.native import Kernels, kernels
+from sojourn.engine.worker import compute
 from sojourn.models import tiny
 
 
@@ -19,13 +22,17 @@ def small(result: Result, quick: bool) -> None:
     """Rollouts of random models of one to ten million parameters with one token a byte.  The share of Python is what is spent outside of
     operators and kernels, the work of measuring it included."""
     for hidden, layers in ((192, 4),) if quick else ((128, 4), (192, 4), (320, 6)):
-        loaded = tiny(hidden=hidden, layers=layers, heads=4)
+        loaded = compute(partial(tiny, hidden=hidden, layers=layers, heads=4))
         parameters = sum(p.numel() for p in loaded.model.parameters()) / 1e6
         shape = Shape(prompts=16, group=16, turns=2, action_tokens=32, prompt_tokens=64, observation_tokens=16)
-        loop = Loop(loaded, shape)
+        loop = compute(partial(Loop, loaded, shape))
         seconds = alternate({"rollout": loop.rollout}, 3)["rollout"]
         began = time.perf_counter()
-        with profile(activities=[ProfilerActivity.CPU]) as seen, clocked(kernels(loaded.model.dtype)) as native:
+        everywhere = _ExperimentalConfig(profile_all_threads=True)  # operators run in the engine's thread
+        with (
+            profile(activities=[ProfilerActivity.CPU], experimental_config=everywhere) as seen,
+            clocked(kernels(loaded.model.dtype)) as native,
+        ):
             loop.rollout()
             wall = time.perf_counter() - began
         operators = sum(event.self_cpu_time_total for event in seen.key_averages()) / 1e6 + sum(native)

@@ -9,8 +9,10 @@ in time for the next pass, always, and what shares a pass does not depend on whi
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,7 +25,9 @@ TURNS = 200
 BLIND_TURNS = 16
 """Turns of an event loop that does not say whether it rests."""
 
-_thread = ThreadPoolExecutor(1, thread_name_prefix="sojourn-engine")  # it starts at first use, and ends with the process
+NAME = "sojourn-engine"
+
+_thread = ThreadPoolExecutor(1, thread_name_prefix=NAME)  # it starts at first use, and ends with the process
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -44,13 +48,36 @@ def _with_threads(count: int, work: Callable[[], T]) -> T:
     return work()
 
 
+def compute(work: Callable[[], T]) -> T:
+    """Let the thread do `work`, and wait here; what already runs in the thread goes on in it.
+
+    Whatever computes with torch in a process that samples should go through here.  OpenMP keeps a pool of threads for every thread that has
+    ever computed, and with more of them than cores it lets them sleep between operations: small models then pay a wake-up for each.
+    """
+    if threading.current_thread().name.startswith(NAME):
+        return work()
+    return submit(work).result()
+
+
 async def ended(job: Future[T], seconds: float) -> bool:
     """Wait so long for `job`, which goes on if that is not enough; returns whether it has ended."""
-    waiter = asyncio.wrap_future(job)
-    done, _ = await asyncio.wait([waiter], timeout=seconds)
-    for each in done:
-        each.exception()  # looked at, or asyncio would report it beside whoever asks the job
-    return bool(done)
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[bool] = loop.create_future()
+
+    def tell(has_ended: bool) -> None:
+        if not told.done():
+            told.set_result(has_ended)
+
+    def hear(_: Future[T]) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, True)
+
+    job.add_done_callback(hear)
+    alarm = loop.call_later(seconds, tell, False)
+    try:
+        return await told
+    finally:
+        alarm.cancel()
 
 
 async def at_rest() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sojourn.core import Episode, EpisodeGroup
+from sojourn.engine.worker import compute
 from sojourn.phases import breakdown, recording, trace
 from sojourn.store import RunFolder, to_row, write_episodes, write_json
 from sojourn.store.code import code_of, fingerprints, keep_code, modules_of
@@ -57,7 +58,7 @@ class Run:
         """Go on from the newest checkpoint, if there is one."""
         path = checkpoint.latest(self.folder.path / "checkpoints")
         if path is not None:
-            state = checkpoint.load(path, self.trainer.learning.learner, self.trainer.others())
+            state = compute(lambda: checkpoint.load(path, self.trainer.learning.learner, self.trainer.others()))
             self.trainer.load_state(state)
             self._before = state["seconds"]
             self.progress.log(f"resuming {self.folder.path} after step {self.trainer.step} (from {path.name})")
@@ -84,7 +85,8 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint of the last finished step."""
         trainer = self.trainer
-        checkpoint.save(self.folder.path / "checkpoints", trainer.step, trainer.learning.learner, self._state, trainer.others())
+        folder = self.folder.path / "checkpoints"
+        compute(lambda: checkpoint.save(folder, trainer.step, trainer.learning.learner, self._state, trainer.others()))
 
     async def go(self) -> dict[str, Any]:
         """Evaluate, train, evaluate; returns the summary.  Stopped by Ctrl-C, it saves the last finished step before it ends."""

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sojourn.core import Ints
 from sojourn.engine import SamplingParams
 from sojourn.engine.attention import plain, windows_of
-from sojourn.learner.batch import build
+from sojourn.engine.worker import compute
+from sojourn.learner.batch import TreeBatch, build
 from sojourn.learner.learner import Micro
 from sojourn.store.machine import physical_cores
 from sojourn.training.config import Experiment, TrainConfig
@@ -125,12 +126,10 @@ def check_contract(trainer: Trainer, tolerance: float | None = None) -> float:
     root = tree.add(Span(-1, prompt, Kind.OBSERVATION))
     span = tree.add(Span(root, completion.tokens, Kind.ACTION))
     batch = build([(tree, span, np.arange(len(completion.tokens)))])
-    with torch.no_grad():
-        logp, _ = trainer.learning.learner.score(Micro(batch, temperature))
     said = {
         "engine": completion.logprobs,
-        "learner": logp.numpy()[np.argsort(batch.row)],
-        "transformers": _eager_logp(trainer.model, tree.tokens(span), temperature)[length - 1 :],
+        "learner": compute(lambda: _learner_logp(trainer, batch, temperature)),
+        "transformers": compute(lambda: _eager_logp(trainer.model, tree.tokens(span), temperature)[length - 1 :]),
     }
     limit = tolerance or (1e-3 if trainer.model.dtype == torch.float32 else 0.5)
     worst = 0.0
@@ -145,6 +144,12 @@ def check_contract(trainer: Trainer, tolerance: float | None = None) -> float:
                 f"the model type '{trainer.model.config.model_type}' is not run faithfully: please report it"
             )
     return worst
+
+
+def _learner_logp(trainer: Trainer, batch: TreeBatch, temperature: float) -> NDArray[np.float32]:
+    with torch.no_grad():
+        logp: NDArray[np.float32] = trainer.learning.learner.score(Micro(batch, temperature))[0].numpy()
+    return logp[np.argsort(batch.row)]
 
 
 def _eager_logp(model: PreTrainedModel, tokens: Ints, temperature: float) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup, Restorable, Task, distinct
 from sojourn.credit import reads
 from sojourn.engine.local import LocalEngine
+from sojourn.engine.worker import compute
 from sojourn.objectives import Supervised
 from sojourn.policy.running import UserCode
 from sojourn.policy.session import stable_hash
@@ -47,15 +49,14 @@ class Trainer:
         self.experiment = experiment = algorithm.applied(experiment, config)
         self.stored = Stored(config.episodes, seed=config.seed) if config.episodes else None
         self._refuse()
-        self.players = players(config, experiment, model)
+        self.players = compute(lambda: players(config, experiment, model))
         self.learners = [player for player in self.players.values() if player.learning is not None]
         self.ledgers = {player.name: Ledger() for player in self.learners}
         self.signals = 0
         self.code = UserCode(max_errors=config.max_errors)
         self.step = 0
         self._last: dict[str, tuple[list[EpisodeGroup], Learned]] = {}
-        for player in self.players.values():
-            player.renew(0)
+        self._renew()
 
     def _refuse(self) -> None:
         """Refuse parts that contradict each other before a model is loaded."""
@@ -119,6 +120,11 @@ class Trainer:
         """What the lead learned from in the last step."""
         return self._last[self.lead.name][1]
 
+    def _renew(self) -> None:
+        """Tell all players the number of the step; see `Player.renew`."""
+        for player in self.players.values():
+            compute(partial(player.renew, self.step))
+
     def rollout(self, **sampling: Any) -> Rollout:
         """How this run plays episodes; `sampling` overrides sampling parameters."""
         return Rollout(
@@ -150,8 +156,7 @@ class Trainer:
     async def train_step(self, done: Callable[[Episode], None] = lambda _: None) -> tuple[list[EpisodeGroup], dict[str, Any]]:
         """One rollout and what is learned from it: the episodes, and the metrics.  Warm-up steps imitate the oracle's episodes."""
         began, sampled, warming_up = time.monotonic(), self.sampled_tokens, self.warming_up
-        for player in self.players.values():  # what an evaluation left in the KV cache must not matter to a step
-            player.renew(self.step)
+        self._renew()  # what an evaluation left in the KV cache must not matter to a step
         groups = self.stored.deal(self.step, self.config.groups) if self.stored else await self._sample(done)
         after_sampling = time.monotonic()
         metrics: dict[str, Any] = {}
@@ -164,8 +169,7 @@ class Trainer:
         if len(self.players) > 1:
             metrics["roles"] = list(self.players)
         self.step += 1
-        for player in self.players.values():
-            player.renew(self.step)
+        self._renew()
         outcomes = [known for group in groups if (known := outcome(group, self._views(group))) is not None]
         if not warming_up and not self.stored:  # what others solve says nothing about the policy
             self.experiment.curriculum.observe(outcomes)
@@ -206,7 +210,8 @@ class Trainer:
         replayed = [] if self.warming_up else learning.replayed(own, parts, self.step)
         learned_from = [*own, *replayed]
         baseline = await self._greedy(player, learned_from) if "baseline_E" in reads(parts.credit) else None
-        learned = learning.learn(learned_from, parts, self.step, baseline, stale=bool(self.stored or replayed))
+        stale = bool(self.stored or replayed)
+        learned = compute(lambda: learning.learn(learned_from, parts, self.step, baseline, stale=stale))
         self._last[player.name] = own, learned
         if self.config.replay and not self.warming_up:
             metrics["replayed"] = float(len(replayed))
@@ -263,8 +268,7 @@ class Trainer:
         self, tasks: Sequence[Task], *, greedy: bool = False, done: Callable[[Episode], None] = lambda _: None
     ) -> list[EpisodeGroup]:
         """Play each task once; a function of the weights, the config's seed aside."""
-        for player in self.players.values():  # what was played before it must not matter to an evaluation
-            player.renew(self.step)
+        self._renew()  # what was played before it must not matter to an evaluation
         rollout = self.rollout(temperature=0.0) if greedy else self.rollout()
         return await rollout.groups(tasks, size=1, seed=stable_hash(self.config.seed, "test"), done=done)
 
@@ -293,7 +297,7 @@ class Trainer:
         for name, player in self.players.items():
             if player.league:
                 player.league.load_state(state["leagues"][name])
-            player.renew(self.step)
+        self._renew()
         for name, each in self.experiment.kept.items():
             each.load_state(state["kept"][name])
         self.signals, self.code.errors = state["signals"], state["errors"]
