@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import ARCHITECTURES, assert_faithful, engine_for, prompt, sample_all, small, steps_later
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sojourn.core import Ints
-from sojourn.engine import Completion, SamplingParams, admission
+from sojourn.engine import Completion, SamplingParams, admission, cache
 from sojourn.engine.local import LocalEngine
 
 LOADED = small()
@@ -173,3 +175,23 @@ def test_deterministic_siblings_share_too_and_keep_every_bit() -> None:
         assert all(answer.logprobs.tobytes() == one.logprobs.tobytes() for answer in answers)
         assert engine.computed_tokens - computed[0] <= alone.computed_tokens - computed[1] + 7 * 5 * 16  # a chunk for each token
         contexts = answered(contexts, answers, [prompt(60, seed=turn)] * 8)
+
+
+def test_what_a_step_will_compute_is_not_copied_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two groups on one system prompt go on alike for two tokens, too few for a segment of their own: the second group's segment must not
+    take them from the first one's, which is still to be computed.  Fresh memory holds NaN here, where it usually happens to hold 0."""
+    empty = cache.Segment.empty
+
+    def fresh(*arguments: Any) -> cache.Segment:
+        segment = empty(*arguments)
+        segment.keys.fill_(torch.nan)
+        segment.values.fill_(torch.nan)
+        return segment
+
+    monkeypatch.setattr(cache.Segment, "empty", fresh)
+    system, alike = prompt(60), prompt(2, seed=5)
+    questions = [np.concatenate([alike, prompt(20, seed=seed)]) for seed in (6, 7)]
+    contexts = [np.concatenate([system, question]) for question in (*questions, prompt(20, seed=8)) for _ in range(3)]
+    answers = sample_all(engine_for(LOADED, max_batch=16), [(c, params(seed)) for seed, c in enumerate(contexts)])
+    for seed, (context, answer) in enumerate(zip(contexts, answers, strict=True)):
+        assert_faithful(small(), context, answer, params(seed))

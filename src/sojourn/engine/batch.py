@@ -132,6 +132,8 @@ class RunningBatch:
         positions += [position for s in slots for position in range(s.past, s.past + s.count)]
         with phase("decode" if 2 * len(slots) > len(ids) else "prefill"):  # what most of the tokens are
             logits = self._forward(EnginePlan(self.cache, slots, filling, self._group, self._windows), ids, positions, rows)
+            for piece in filling:
+                piece.owner.filled = True
             if self.running:
                 self._draw(list(self.running), logits)
 
@@ -167,6 +169,8 @@ class RunningBatch:
         """Sample a token for each request from its row of logits."""
         logits = restrict(logits, [r.params for r in requests], [self._legal(r) for r in requests])
         tokens, logprobs = sample(logits, [uniform(r.params.seed, len(r.logprobs)) for r in requests])
+        if logprobs.isnan().any():
+            raise ValueError("a log-probability is NaN: look for NaN or infinite weights (a learning rate too high, a broken checkpoint)")
         for request, token, logprob in zip(requests, tokens.tolist(), logprobs.tolist(), strict=True):
             self._append(request, token, logprob)
 
