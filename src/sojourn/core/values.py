@@ -1,8 +1,9 @@
 """Python values as JSON text, and back as they were.
 
 The one idea: what JSON has is written as it is, so that SQL can read it; what JSON lacks becomes an object with one key that begins with
-`$`.  The store writes them so, and worlds in other processes speak so.  A task that is played again is then the task that was played: its tuples are no lists, its keys no texts, and its
-arrays have their type.  Dataclasses of `core` come back as themselves, with every field that they have.
+`$`.  The store writes values so, and worlds in other processes speak so.  A task that is played again from the store is then the task
+that was played: its tuples are no lists, its keys no texts, and its arrays have their type.  Dataclasses of `core` come back as
+themselves, with every field that they have.
 
     (1, 2)                     {"$tuple": [1, 2]}
     {3: "a"}                   {"$map": [[3, "a"]]}

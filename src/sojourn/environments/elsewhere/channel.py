@@ -53,7 +53,7 @@ class Channel:
         # `loop.sock_recv` would lose what it has read when it is cancelled in the same turn of the loop.
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._end, lambda: ready.done() or ready.set_result(None))
+        loop.add_reader(self._end, _set, ready)
         try:
             await ready
         finally:
@@ -61,3 +61,8 @@ class Channel:
 
     def close(self) -> None:
         self._end.close()
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

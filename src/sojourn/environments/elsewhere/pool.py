@@ -39,6 +39,9 @@ class Deadlines:
         check(self)
 
 
+DEADLINES = Deadlines()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
     """How workers make their world: `maker` ("module:function") of `arguments`, in processes of `python`.
@@ -55,7 +58,7 @@ class Made:
 class Pool:
     """Workers of one world.  episodes: so many a worker, then a fresh one takes its place; fewer where a world leaks."""
 
-    def __init__(self, made: Made, deadlines: Deadlines = Deadlines(), *, episodes: int = 1000) -> None:
+    def __init__(self, made: Made, deadlines: Deadlines = DEADLINES, *, episodes: int = 1000) -> None:
         self.made, self.deadlines = made, deadlines
         self.counts: Counter[str] = Counter()
         """Workers that were started, retired (old) and lost (dead, hung, or in doubt)."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sojourn.core import Action, Environment, InfrastructureError, Observation, Split, Task, Transition
-from sojourn.environments.elsewhere.pool import Deadlines, Made, Pool, now
+from sojourn.environments.elsewhere.pool import DEADLINES, Deadlines, Made, Pool, now
 from sojourn.environments.elsewhere.process import Worker
 from sojourn.environments.world import World
 
@@ -24,7 +24,7 @@ def from_elsewhere(
     *arguments: Any,
     python: str | Path = sys.executable,
     folders: Sequence[str | Path] = (),
-    deadlines: Deadlines = Deadlines(),
+    deadlines: Deadlines = DEADLINES,
     episodes: int = 1000,
 ) -> World:
     """The world that `maker` ("module:function") makes of `arguments`, played in processes of `python`.

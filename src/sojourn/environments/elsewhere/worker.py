@@ -66,7 +66,7 @@ class Host:
         if not isinstance(tried, Environment):
             raise ValueError(f"{maker} makes a {type(tried).__name__}: only worlds with one agent can be elsewhere")
         self._told = tuple(tried.tools)
-        await settled(tried.close())
+        await tried.close()
         tasks = self._world.tasks
         return {
             "name": type(tried).__name__,

@@ -81,6 +81,7 @@ class TextWorldExpress(Environment):
         return self._task, self._said
 
     def restore(self, snapshot: object) -> None:
+        said: tuple[str, ...]
         self._task, said = snapshot  # type: ignore[misc]
         self._begin()
         for command in said:
