@@ -16,7 +16,7 @@ from sojourn.core import Action, Episode, FailureKind, Standing, StopReason
 from sojourn.engine import SamplingParams
 from sojourn.environments import World
 from sojourn.models import tiny
-from sojourn.policy import Policy, Session
+from sojourn.policy import Limits, Policy, Session
 from sojourn.rendering import ChatRenderer
 from sojourn.rendering.protocols import PlainText
 from sojourn.training import Rollout
@@ -49,7 +49,7 @@ def rollout(world: World, before_step: Callable[[], None], retries: int) -> list
             context = context.observe(*observation.messages)
 
     tasks = [world.tasks.task("train", "default", index) for index in range(10)]
-    plan = Rollout(world.make, count, {"actor": policy()}, concurrency=5, retries=retries)
+    plan = Rollout(world.make, count, {"actor": policy()}, limits=Limits(max_turns=50), concurrency=5, retries=retries)
     groups = asyncio.run(plan.groups(tasks, size=SIZE, seed=1))
     return [episode for group in groups for episode in group.episodes]
 
@@ -75,16 +75,13 @@ def test_killed_workers_cost_nothing_but_time(retries: int) -> None:
         assert world.make.pool.counts["lost"] >= 5
         assert world.make.pool.counts["started"] - world.make.pool.counts["lost"] == len(world.make.pool.all)
     assert [episode.id for episode in episodes] == [episode.id for episode in undisturbed]
+    assert all(episode.valid for episode in episodes) == any(episode.attempts > 1 for episode in episodes) == bool(retries)
     for episode, quiet in zip(episodes, undisturbed, strict=True):
         if episode.valid:
             assert (episode.total, len(episode.actions)) == (quiet.total, len(quiet.actions))
         else:
             assert episode.stop is StopReason.FAILED and episode.standing is Standing.NO_RESULT
             assert {failure.kind for failure in episode.failures} == {FailureKind.INFRASTRUCTURE}
-            assert not any(episode.tree[span].reward for span in episode.actions if "goal" in episode.tree[span].reward and not retries)
-    assert all(episode.valid for episode in episodes) or retries == 0
-    assert any(episode.attempts > 1 for episode in episodes) or retries == 0
     ledger = Ledger()
     ledger.enter(episodes, ["" if episode.valid else NO_RESULT for episode in episodes])
     assert ledger.sampled == len(undisturbed) == ledger.trained + ledger.ended[NO_RESULT]
-    assert bool(ledger.ended[NO_RESULT]) == (retries == 0)

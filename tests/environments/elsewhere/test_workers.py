@@ -26,6 +26,14 @@ async def begun(world) -> Proxy:
     return one
 
 
+async def played(world) -> str:
+    """An episode of one step; what it saw."""
+    one = await begun(world)
+    said = (await one.step(Action("more"))).observation.messages[0].text
+    await one.close()
+    return said
+
+
 def test_a_dead_worker_is_the_infrastructures_failure_and_says_how_it_died() -> None:
     async def die() -> None:
         with stub("counter") as world:
@@ -105,24 +113,15 @@ def test_a_missing_package_and_a_broken_machine_are_told_when_the_world_is_made(
 
 
 def test_workers_are_used_again_and_retired_when_they_are_old() -> None:
-    async def play(world) -> None:
-        for _ in range(4):
-            await (await begun(world)).close()
-
     with stub("counter", episodes=3) as world:
-        asyncio.run(play(world))  # making the world was the first use of the first worker
+        for _ in range(4):
+            asyncio.run(played(world))  # making the world was the first use of the first worker
         assert world.make.pool.counts == {"started": 2, "retired": 1}
 
 
 def test_a_worker_serves_episodes_on_different_event_loops() -> None:
-    async def play(world) -> str:
-        one = await begun(world)
-        said = (await one.step(Action("more"))).observation.messages[0].text
-        await one.close()
-        return said
-
     with stub("counter") as world:
-        assert [asyncio.run(play(world)) for _ in range(3)] == ["1 of 7"] * 3
+        assert [asyncio.run(played(world)) for _ in range(3)] == ["1 of 7"] * 3
         assert world.make.pool.counts == {"started": 1}
 
 
@@ -131,7 +130,7 @@ def test_an_idle_worker_that_died_is_not_handed_out() -> None:
         (worker,) = world.make.pool.all
         os.kill(worker.pid, signal.SIGKILL)
         assert ends(worker.pid)
-        asyncio.run(begun(world))
+        asyncio.run(played(world))
         assert world.make.pool.counts == {"started": 2, "lost": 1}
 
 

@@ -17,6 +17,7 @@ from sojourn.environments.check import ABILITIES
 from sojourn.environments.elsewhere.worker import Host
 from sojourn.environments.small.blocks import Blocks
 
+
 async def walk(world: World, task: Task, actions: list[str]) -> list[Any]:
     """All that a world says on the way, of what it can say."""
     one = world.make()
@@ -137,7 +138,17 @@ def test_a_worker_imports_neither_torch_nor_what_its_world_does_not_need() -> No
             return set((await one.step(Action("modules"))).info["modules"])
 
     found = asyncio.run(modules())
-    assert not found & {"torch", "transformers", "pydantic", "docstring_parser", "jinja2", "duckdb", "pyarrow", "tyro", "gymnasium"}
+    assert not found & {
+        "torch",
+        "transformers",
+        "pydantic",
+        "docstring_parser",
+        "jinja2",
+        "duckdb",
+        "pyarrow",
+        "tyro",
+        "gymnasium",
+    }
     assert {name.split(".")[1] for name in found if name.startswith("sojourn.")} <= {"core", "environments"}
 
 

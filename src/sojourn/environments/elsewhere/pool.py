@@ -81,7 +81,7 @@ class Pool:
 
     async def start(self) -> tuple[Worker, dict[str, Any]]:
         """A fresh worker, and what it says of its world."""
-        worker = Worker(self.made.python)
+        worker = await asyncio.to_thread(Worker, self.made.python)  # a loaded machine takes its time to start a process
         with self._lock:
             self.all.add(worker)
             self.counts["started"] += 1
