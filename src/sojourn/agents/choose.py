@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sojourn.core import LegalActions, handover
+from sojourn.core import LegalActions
 from sojourn.policy import Session, resumable
 
 
@@ -15,6 +15,6 @@ async def choose(session: Session) -> None:
         raise ValueError(f"{type(world).__name__} does not list its actions: give it a method `legal_actions() -> Sequence[str]`")
     context = session.open(await session.reset())
     while not session.done:
-        context, action = await session.act(context, legal=handover.legal(world.legal_actions(), world))
+        context, action = await session.act(context, legal=await session.legal_actions())
         observation = await session.step(context, action)
         context = context.observe(*observation.messages)

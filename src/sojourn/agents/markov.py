@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sojourn.core import Context, LegalActions, handover
+from sojourn.core import Context
 from sojourn.policy import Session, resumable
 
 
@@ -10,10 +10,8 @@ from sojourn.policy import Session, resumable
 async def markov(session: Session) -> None:
     """See the observation, act, forget.  The contexts are linked, so that credit flows through the episode; among legal actions where
     the world lists them."""
-    world = session.environment
     observation, context = await session.reset(), None
     while not session.done:
         fresh: Context = session.open(observation, source=context)
-        legal = handover.legal(world.legal_actions(), world) if isinstance(world, LegalActions) else ()
-        context, action = await session.act(fresh, legal=legal)
+        context, action = await session.act(fresh, legal=await session.legal_actions())
         observation = await session.step(context, action)

@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "play": ("sojourn.cli.play:play", "play an environment yourself and see what the model sees"),
     "report": ("sojourn.cli.lists:report", "write the report of a run again"),
     "doctor": ("sojourn.cli.doctor:doctor", "what is installed, what is missing, and whether it works"),
-    "envs": ("sojourn.cli.lists:envs", "the environments that come with Sojourn"),
+    "envs": ("sojourn.cli.lists:envs", "the environments that come with Sojourn; envs install FAMILY"),
     "recipes": ("sojourn.cli.lists:recipes", "the recipes: here, and those that come with Sojourn"),
     "check": ("sojourn.cli.lists:check", "try whether an environment is sound"),
     "explain": ("sojourn.cli.lists:explain", "the algorithms; of one: its formula, parts and constants"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +14,22 @@ from tyro.conf import Positional, arg
 from sojourn.store import write_json as write
 
 
-def envs() -> None:
-    """The environments that come with Sojourn."""
-    from sojourn.environments import ENVIRONMENTS
+def envs(do: Positional[Literal["list", "install"]] = "list", family: Positional[str] = "") -> None:
+    """The environments that come with Sojourn; `envs install FAMILY` gives a family of them a venv of its own.
 
-    _print("environment", {name: listing.description for name, listing in ENVIRONMENTS.items()})
+    Args:
+        do: List them, or install a family.
+        family: Which one, as the column `installed` names it.
+    """
+    from sojourn.environments.listing import ENVIRONMENTS, family_of
+
+    if do == "install":
+        chosen = family_of(family)
+        chosen.install()
+        print(f"{chosen.name} is installed in {chosen.venv}")
+        return
+    rows = {name: (each.description, each.tasks, each.licence, each.installed) for name, each in ENVIRONMENTS.items()}
+    _print("environment", rows, "what it is", "tasks", "licence", "installed")
 
 
 def recipes() -> None:
@@ -92,8 +104,9 @@ def report(run: Positional[Path]) -> None:
     print(f"report: {write_report(run)}")
 
 
-def _print(head: str, rows: dict[str, str]) -> None:
-    table = Table(head, "what it is", box=None, pad_edge=False)
+def _print(head: str, rows: Mapping[str, str | Sequence[str]], *columns: str) -> None:
+    table = Table(head, *(columns or ("what it is",)), box=None, pad_edge=False)
     for name, what in rows.items():
-        table.add_row(name.replace("[", r"\["), what.replace("[", r"\["))
+        cells = (name, what) if isinstance(what, str) else (name, *what)
+        table.add_row(*(cell.replace("[", r"\[") for cell in cells))
     Console().print(table)

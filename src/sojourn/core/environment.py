@@ -2,13 +2,13 @@
 
 An environment owns the hidden state, hands out observations, takes actions and pays rewards.  A prompt with a reward function is
 the same thing with horizon 1.  One instance lives one episode.  What an environment can do beyond `reset` and `step` is a
-separate protocol, asked for with `isinstance`.
+separate protocol, asked for with `isinstance`; its methods may be `async`, for worlds that are asked elsewhere (`handover.settled`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -89,28 +89,28 @@ class Environment(ABC):
 
 @runtime_checkable
 class Restorable(Protocol):
-    """Can go back to an earlier state (tree search, branching, Monte-Carlo values)."""
+    """Can go back to an earlier state (tree search, branching, Monte-Carlo values).  Both may be coroutines."""
 
     def snapshot(self) -> object: ...
-    def restore(self, snapshot: object) -> None: ...
+    def restore(self, snapshot: object) -> object: ...
 
 
 @runtime_checkable
 class LegalActions(Protocol):
     """Can enumerate the texts that are valid actions now."""
 
-    def legal_actions(self) -> Sequence[str]: ...
+    def legal_actions(self) -> Sequence[str] | Awaitable[Sequence[str]]: ...
 
 
 @runtime_checkable
 class StateKey(Protocol):
     """Has a hashable key of the visible state, equal exactly when the state is (step-level grouping)."""
 
-    def state_key(self) -> Hashable: ...
+    def state_key(self) -> Hashable | Awaitable[Hashable]: ...
 
 
 @runtime_checkable
 class Oracle(Protocol):
     """Knows a right next action: validates the environment, makes demonstrations, draws the upper line in plots."""
 
-    def oracle(self) -> Action: ...
+    def oracle(self) -> Action | Awaitable[Action]: ...

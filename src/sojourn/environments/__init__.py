@@ -2,68 +2,49 @@
 
 world = find("math/tool_arithmetic")
 environment, task = world.make(), world.tasks.task("train", "1", 0)
+
+A name is imported when it is first used: a world that runs in a venv of its own (`elsewhere`) then needs the packages of its own module
+and no others.
 """
 
-from __future__ import annotations
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+if TYPE_CHECKING:
+    from sojourn.environments.answer import answer_text
+    from sojourn.environments.check import check_environment
+    from sojourn.environments.elsewhere import from_elsewhere
+    from sojourn.environments.function import FunctionEnvironment, from_function
+    from sojourn.environments.gymnasium import from_gymnasium
+    from sojourn.environments.listing import ENVIRONMENTS, Listing, find
+    from sojourn.environments.math import ToolArithmetic
+    from sojourn.environments.plain_class import ClassEnvironment, from_class
+    from sojourn.environments.reasoning_gym import from_reasoning_gym
+    from sojourn.environments.tools import ToolEnvironment
+    from sojourn.environments.world import TaskList, World
 
-from sojourn.environments.check import check_environment
-from sojourn.environments.function import FunctionEnvironment, from_function
-from sojourn.environments.gymnasium import from_gymnasium
-from sojourn.environments.math import ToolArithmetic
-from sojourn.environments.plain_class import ClassEnvironment, from_class
-from sojourn.environments.reasoning_gym import from_reasoning_gym
-from sojourn.environments.small import SMALL_WORLDS, SmallWorld
-from sojourn.environments.tools import ToolEnvironment, answer_text
-from sojourn.environments.world import TaskList, World
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """An entry of the list of worlds: what it is, and how to make it; `make` takes what stands for `<...>` in the name."""
-
-    description: str
-    make: Callable[[str], World]
-
-
-def _small(description: str, made: type[SmallWorld[Any]]) -> Listing:
-    return Listing(description, lambda _: World(made, made.tasks()))
-
-
-ENVIRONMENTS: dict[str, Listing] = {
-    "math/tool_arithmetic": Listing(
-        "arithmetic in words with a calculator that does one operation a call; three levels, oracle",
-        lambda _: World(ToolArithmetic, ToolArithmetic.tasks()),
-    ),
-    "gymnasium/<id>": Listing(
-        "any Gymnasium environment with finitely many actions (CartPole-v1, FrozenLake-v1, ...); needs sojourn[envs-gymnasium]",
-        from_gymnasium,
-    ),
-    "reasoning_gym/<family>": Listing(
-        "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
-        from_reasoning_gym,
-    ),
-    **{f"small/{name}": _small(*entry) for name, entry in SMALL_WORLDS.items()},
+_HOME = {
+    "answer": ("answer_text",),
+    "check": ("check_environment",),
+    "elsewhere": ("from_elsewhere",),
+    "function": ("FunctionEnvironment", "from_function"),
+    "gymnasium": ("from_gymnasium",),
+    "listing": ("ENVIRONMENTS", "Listing", "find"),
+    "math": ("ToolArithmetic",),
+    "plain_class": ("ClassEnvironment", "from_class"),
+    "reasoning_gym": ("from_reasoning_gym",),
+    "tools": ("ToolEnvironment",),
+    "world": ("TaskList", "World"),
 }
-"""All worlds that come with Sojourn, by name."""
-
-
-def find(name: str) -> World:
-    """The world of that name.  Raises ValueError, with the nearest name, if there is none."""
-    for pattern, listing in ENVIRONMENTS.items():
-        fixed, _, variable = pattern.partition("<")
-        if name == pattern if not variable else name.startswith(fixed) and name != fixed:
-            return listing.make(name.removeprefix(fixed))
-    near = difflib.get_close_matches(name, ENVIRONMENTS, n=1, cutoff=0.4)
-    known = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(ENVIRONMENTS)}"
-    raise ValueError(f"there is no environment '{name}': {known}")
-
 
 __all__ = [
     "ENVIRONMENTS", "ClassEnvironment", "FunctionEnvironment", "Listing", "TaskList", "ToolArithmetic", "ToolEnvironment", "World",
-    "answer_text", "check_environment", "find", "from_class", "from_function", "from_gymnasium", "from_reasoning_gym",
+    "answer_text", "check_environment", "find", "from_class", "from_elsewhere", "from_function", "from_gymnasium", "from_reasoning_gym",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(import_module(f"sojourn.environments.{module}"), name)
+    raise AttributeError(f"module 'sojourn.environments' has no attribute '{name}'")

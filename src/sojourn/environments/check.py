@@ -139,7 +139,7 @@ async def _check_twin(
     await _reset(beside, other)
     goes_on = True
     for i, step in enumerate(played):
-        if _key(twin) != step.key:
+        if await _key(twin) != step.key:
             _fail(
                 f"{where}, step {i}",
                 "equal states have different keys, beside another episode",
@@ -152,7 +152,7 @@ async def _check_twin(
                 "draw all randomness from the seed, and keep the state in the instance",
             )
         if goes_on:
-            went = await _step(beside, _choose(beside)[0])
+            went = await _step(beside, (await _choose(beside))[0])
             goes_on = not (went.terminated or went.truncated)
     await twin.close()
     await beside.close()
@@ -170,9 +170,9 @@ async def _play(environment: Environment, where: str, max_steps: int) -> list[_S
     """Act until the episode ends: with the oracle, else the first legal action, else a plain text."""
     played: list[_Step] = []
     for i in range(max_steps):
-        action, expert = _choose(environment)
-        key = _key(environment)
-        snapshot = environment.snapshot() if isinstance(environment, Restorable) else None
+        action, expert = await _choose(environment)
+        key = await _key(environment)
+        snapshot = await handover.settled(environment.snapshot()) if isinstance(environment, Restorable) else None
         transition = await _step(environment, action)
         _check_reward(transition, f"{where}, step {i}")
         played.append(_Step(action, transition, key, snapshot))
@@ -197,8 +197,8 @@ async def _check_restore(environment: Environment, played: Sequence[_Step], wher
     for i, step in enumerate(played):
         for _ in range(2 if isinstance(environment, Restorable) else 0):
             assert isinstance(environment, Restorable)
-            environment.restore(step.snapshot)
-            if _key(environment) != step.key or await _step(environment, step.action) != step.transition:
+            await handover.settled(environment.restore(step.snapshot))
+            if await _key(environment) != step.key or await _step(environment, step.action) != step.transition:
                 what = "a restored state went on differently"
                 _fail(f"{where}, step {i}", what, "let `snapshot` copy all that `step` reads and changes")
 
@@ -238,21 +238,23 @@ def _check_tools(environment: Environment, where: str) -> None:
         _fail(where, f"tools share a name: {names}", "give each its own")
 
 
-def _choose(environment: Environment) -> tuple[Action, bool]:
+async def _choose(environment: Environment) -> tuple[Action, bool]:
     """An action, and whether an expert chose it.  An oracle may raise LookupError where it knows nothing."""
     if isinstance(environment, Oracle):
         try:
-            return handover.action(environment.oracle(), environment), True
+            return handover.action(await handover.settled(environment.oracle()), environment), True
         except LookupError:
             pass
-    text = handover.legal(environment.legal_actions(), environment)[0] if isinstance(environment, LegalActions) else "0"
+    text = "0"
+    if isinstance(environment, LegalActions):
+        text = handover.legal(await handover.settled(environment.legal_actions()), environment)[0]
     return Action(text, answer=text), False
 
 
-def _key(environment: Environment) -> Hashable:
+async def _key(environment: Environment) -> Hashable:
     if not isinstance(environment, StateKey):
         return None
-    key = environment.state_key()
+    key: Hashable = await handover.settled(environment.state_key())
     try:
         hash(key)
     except TypeError:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sojourn.core import Action, Environment, Observation, ToolCall, ToolResult, Transition, user
-from sojourn.rendering.reading import spoken
+from sojourn.environments.answer import answer_text
 from sojourn.tools import Tool, run_calls
 
 
@@ -66,6 +66,4 @@ class ToolEnvironment(Environment):
             await tool.close()
 
 
-def answer_text(action: Action) -> str:
-    """What the policy said to the world: its answer field, else all of its text but what it thought."""
-    return spoken(action.text) if action.answer is None else action.answer.strip()
+__all__ = ["ToolEnvironment", "answer_text"]

@@ -20,8 +20,10 @@ from sojourn.core import (
     Context,
     Episode,
     JointTransition,
+    LegalActions,
     Message,
     Observation,
+    Oracle,
     Range,
     Reward,
     StateKey,
@@ -133,6 +135,18 @@ class Session:
         """Let the world give back what it holds; the caller of the program does it."""
         await self._ask(self.environment.close)
 
+    async def legal_actions(self) -> Sequence[str]:
+        """The texts that are valid actions now, as the world lists them; none where it lists nothing."""
+        world = self.environment
+        return handover.legal(await self._ask(world.legal_actions), world) if isinstance(world, LegalActions) else ()
+
+    async def oracle(self) -> Action:
+        """A right next action.  Raises `ValueError` if the world knows none."""
+        world = self.environment
+        if not isinstance(world, Oracle):
+            raise ValueError(f"{type(world).__name__} has no oracle to demonstrate with: give it a method `oracle() -> Action`")
+        return handover.action(await self._ask(world.oracle), world)
+
     def open(
         self,
         start: Observation | Sequence[Message],
@@ -160,7 +174,7 @@ class Session:
         siblings.  `policy`: who speaks, if not the one on the agent's seat."""
         prompt, speaker = context.prompted(), self._policy(policy, context.agent)
         most = self._left()
-        anchor = self.environment.state_key() if isinstance(self.environment, StateKey) else None
+        anchor = await self._ask(self.environment.state_key) if isinstance(self.environment, StateKey) else None
         child, action = await speaker.act(prompt, seed=self._draw(prompt, speaker.name), anchor=anchor, legal=legal, most=most)
         self.episode.actions.append(child.span)
         self._sampled += len(child.tree[child.span].tokens)
@@ -288,6 +302,6 @@ class Session:
         for name, value in paid.items():
             terms[name] = terms.get(name, 0.0) + value
 
-    async def _ask(self, method: Callable[..., Awaitable[T]], *arguments: Any, **named: Any) -> T:
+    async def _ask(self, method: Callable[..., Awaitable[T] | T], *arguments: Any, **named: Any) -> T:
         answer: T = await self.runner.call(method, *arguments, seconds=self.limits.step_seconds, **named)
         return answer

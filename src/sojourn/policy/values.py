@@ -37,7 +37,7 @@ class ValuedSession(Session):
         """The return of one continuation; a full context ends it."""
         world = self.environment
         assert isinstance(world, Restorable), "the trainer has checked"
-        snapshot = world.snapshot()
+        snapshot = await self._ask(world.snapshot)
         episode = Episode(f"{self.episode.id}/value {len(self.episode.actions)}", self.task, self.episode.tree)
         limits = replace(self.limits, max_turns=self.limits.max_turns - self._steps)
         continuation = _Continuation(
@@ -56,7 +56,7 @@ class ValuedSession(Session):
         except BudgetSpent as spent:
             await continuation.cut(spent.stop)
         finally:
-            world.restore(snapshot)
+            await self._ask(world.restore, snapshot)
         return episode.total
 
 

@@ -32,7 +32,7 @@ from sojourn.core import (
     TrajectoryTree,
 )
 from sojourn.core.text import well_formed
-from sojourn.store.values import from_json, is_exact_key, to_json
+from sojourn.core.values import from_json, is_exact_key, to_json
 
 Row = dict[str, Any]
 Decode = Callable[[Sequence[int]], str]

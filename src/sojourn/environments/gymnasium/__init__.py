@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sojourn.core import Action, Environment, Failure, FailureKind, Observation, Split, Task, Transition
-from sojourn.environments.tools import answer_text
+from sojourn.environments.answer import answer_text
 from sojourn.environments.world import World
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sojourn.core import Failure, FailureKind, Image, StopReason, ToolCall, ToolResult, assistant, user
-from sojourn.store.values import DEEPEST, from_json, to_json
+from sojourn.core.values import DEEPEST, from_json, to_json
 
 VALUES: list[Any] = [
     None, True, 3, 2.5, -0.0, float("inf"), 2**70, "", "{not json", b"\x00\xff", (), (1, (2,)), [1, (2, [3])], {1, 2}, frozenset({"a"}),

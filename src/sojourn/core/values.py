@@ -1,8 +1,9 @@
 """Python values as JSON text, and back as they were.
 
 The one idea: what JSON has is written as it is, so that SQL can read it; what JSON lacks becomes an object with one key that begins with
-`$`.  A task that is played again from the store is then the task that was played: its tuples are no lists, its keys no texts, and its
-arrays have their type.  Dataclasses of `core` come back as themselves, with every field that they have.
+`$`.  The store writes values so, and worlds in other processes speak so.  A task that is played again from the store is then the task
+that was played: its tuples are no lists, its keys no texts, and its arrays have their type.  Dataclasses of `core` come back as
+themselves, with every field that they have.
 
     (1, 2)                     {"$tuple": [1, 2]}
     {3: "a"}                   {"$map": [[3, "a"]]}
@@ -24,13 +25,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sojourn.core import Failure, FailureKind, Image, Message, Standing, StopReason, Text, ToolCall, ToolResult, ToolSpec
+from sojourn.core.environment import Action, Observation, Transition
+from sojourn.core.message import Image, Message, Text, ToolCall, ToolResult, ToolSpec
+from sojourn.core.outcome import Failure, FailureKind, Standing, StopReason
+from sojourn.core.task import Task
 from sojourn.core.text import well_formed
 
 KNOWN: dict[str, type[Any]] = {
     f"${known.__name__}": known
-    for known in (Failure, FailureKind, Image, Message, Standing, StopReason, Text, ToolCall, ToolResult, ToolSpec)
-}
+    for known in (
+        Action, Failure, FailureKind, Image, Message, Observation, Standing, StopReason, Task, Text, ToolCall, ToolResult, ToolSpec,
+        Transition,
+    )
+}  # fmt: skip
 """What comes back as itself, by tag."""
 
 DEEPEST = 64

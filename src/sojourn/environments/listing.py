@@ -1,0 +1,96 @@
+"""The worlds that come with Sojourn, by name, with what `sojourn envs` says of each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sojourn.environments.elsewhere import from_elsewhere
+from sojourn.environments.elsewhere.family import Family, here_or_elsewhere
+from sojourn.environments.math import ToolArithmetic
+from sojourn.environments.reasoning_gym import from_reasoning_gym
+from sojourn.environments.small import SMALL_WORLDS, SmallWorld
+from sojourn.environments.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An entry of the list of worlds: what it is, and how to make it; `make` takes what stands for `<...>` in the name."""
+
+    description: str
+    make: Callable[[str], World]
+    tasks: str = ""
+    """How many there are, in each split."""
+    licence: str = ""
+    """Of what it plays with: packages, data, Sojourn's own text."""
+    family: Family | None = None
+    """Whose packages it needs, where they may be in a venv of their own (`sojourn envs install`)."""
+
+    @property
+    def installed(self) -> str:
+        return f"{self.family.state} ({self.family.name})" if self.family else ""
+
+
+SOJOURN = "Apache-2.0"
+ENDLESS = "no end, in both splits"
+GYMNASIUM = Family("gymnasium", ("gymnasium",))
+TEXTWORLD_EXPRESS = Family("text/textworld_express", ("textworld_express",))
+
+
+def _small(description: str, made: type[SmallWorld[Any]]) -> Listing:
+    return Listing(description, lambda _: World(made, made.tasks()), ENDLESS, SOJOURN)
+
+
+ENVIRONMENTS: dict[str, Listing] = {
+    "math/tool_arithmetic": Listing(
+        "arithmetic in words with a calculator that does one operation a call; three levels, oracle",
+        lambda _: World(ToolArithmetic, ToolArithmetic.tasks()),
+        ENDLESS,
+        SOJOURN,
+    ),
+    "gymnasium/<id>": Listing(
+        "any Gymnasium environment with finitely many actions (CartPole-v1, FrozenLake-v1, ...); needs sojourn[envs-gymnasium], or its own venv",
+        lambda name: here_or_elsewhere(GYMNASIUM, "sojourn.environments.gymnasium:from_gymnasium", name),
+        "seeds without end, in both splits",
+        "MIT",
+        GYMNASIUM,
+    ),
+    "reasoning_gym/<family>": Listing(
+        "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
+        from_reasoning_gym,
+        ENDLESS,
+        "Apache-2.0",
+    ),
+    "text/textworld_express/<game>": Listing(
+        "cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays, peckingorder; legal actions, oracle; needs Java",
+        lambda game: from_elsewhere(
+            "sojourn.environments.text.textworld_express:from_textworld_express", game, python=TEXTWORLD_EXPRESS.interpreter()
+        ),
+        "1000 train, 1000 test (and 1000 dev) a game",
+        "Apache-2.0",
+        TEXTWORLD_EXPRESS,
+    ),
+    **{f"small/{name}": _small(*entry) for name, entry in SMALL_WORLDS.items()},
+}
+"""All worlds that come with Sojourn, by name."""
+
+
+def find(name: str) -> World:
+    """The world of that name.  Raises ValueError, with the nearest name, if there is none."""
+    for pattern, listing in ENVIRONMENTS.items():
+        fixed, _, variable = pattern.partition("<")
+        if name == pattern if not variable else name.startswith(fixed) and name != fixed:
+            return listing.make(name.removeprefix(fixed))
+    near = difflib.get_close_matches(name, ENVIRONMENTS, n=1, cutoff=0.4)
+    known = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(ENVIRONMENTS)}"
+    raise ValueError(f"there is no environment '{name}': {known}")
+
+
+def family_of(name: str) -> Family:
+    """The family of that name.  Raises ValueError, with those that there are, if there is none."""
+    known = {listing.family.name: listing.family for listing in ENVIRONMENTS.values() if listing.family}
+    if name not in known:
+        raise ValueError(f"there is no family '{name}' to install: choose one of {', '.join(known)}")
+    return known[name]

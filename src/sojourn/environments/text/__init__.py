@@ -1,0 +1,1 @@
+"""Worlds of text: rooms, things in them, and commands."""
