@@ -93,7 +93,7 @@ def _write_adapter(run: str, config: dict[str, Any], base: str, folder: Path) ->
     path = checkpoint.latest(Path(run) / "checkpoints")
     assert path is not None, "its weights were loaded before"
     checkpoint.load_weights(path, found.model)
-    lora = found.model.peft_config["default"]
+    lora: Any = found.model.peft_config["default"]
     lora.base_model_name_or_path, lora.task_type, lora.inference_mode = base, "CAUSAL_LM", True
     lora.save_pretrained(str(folder))
     named = {name: p.detach().contiguous() for name, p in found.model.named_parameters() if "lora_" in name}
