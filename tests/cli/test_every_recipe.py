@@ -12,7 +12,11 @@ SHIPPED = sorted(path for path in (REPOSITORY / "recipes").rglob("*.py") if reci
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_recipe_trains(sojourn, few_steps: list[str], path: Path) -> None:
-    code, _, err = sojourn("train", str(path), *few_steps, "--run", "run")
+    needs = []
+    if path.stem == "data":
+        Path("rows.jsonl").write_text('{"prompt": "The sky is", "completion": " blue."}\n')
+        needs = ["--data", "rows.jsonl", "--eval-tasks", "0"]
+    code, _, err = sojourn("train", str(path), *few_steps, *needs, "--run", "run")
     assert code == 0, err
     assert Path("run/summary.json").exists()
 

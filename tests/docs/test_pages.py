@@ -73,6 +73,15 @@ def test_the_examples_of_the_programs_page_run(capsys: pytest.CaptureFixture[str
     assert totals.startswith("[")
 
 
+def test_the_examples_of_the_data_page_print_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    for block in blocks(REPOSITORY / "docs/data.md"):
+        exec(compile(block, "data.md", "exec"), names)
+    page = (REPOSITORY / "docs/data.md").read_text()
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^print\(.*\)  # (.*)$", page, re.MULTILINE)
+    assert names["right"]([[{"role": "assistant", "content": "It is 4."}]], answer=["4"], id=[7]) == [1.0]  # type: ignore[operator]
+
+
 def test_the_config_of_the_command_line_page_has_the_range_that_it_says() -> None:
     (block,) = blocks(REPOSITORY / "docs/cli.md")
     *program, refused = block.splitlines()

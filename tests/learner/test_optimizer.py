@@ -79,6 +79,31 @@ def test_the_learning_rate_rises_from_nothing() -> None:
     assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
 
 
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("linear", [0.5, 1.0, 0.8, 0.6, 0.4, 0.2, 0.2]),
+        ("cosine", [0.5, 1.0, 0.2 + 0.4 * (1 + 2**-0.5), 0.6, 0.6 - 0.4 * 2**-0.5, 0.2, 0.2]),
+    ],
+)
+def test_the_learning_rate_falls_after_the_warm_up_and_stays(form: str, expected: list[float]) -> None:
+    """Two steps up, four down to a fifth."""
+    decay = {"decay": form, "decay_steps": 4, "final_rate": 0.2}
+    model = layer(torch.float32)
+    optimizer = AdamW(model, OptimizerConfig(learning_rate=1e-3, warmup_steps=2, **decay))
+    rates = []
+    for each in gradients(7):
+        descend(model, optimizer, [each])
+        rates.append(optimizer.learning_rate)
+    assert rates == pytest.approx([1e-3 * share for share in expected])
+
+
+@pytest.mark.parametrize("half", [{"decay": "cosine"}, {"decay_steps": 5}])
+def test_half_a_decay_is_refused(half: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="a decay needs both"):
+        OptimizerConfig(**half)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_saved_state_goes_on_to_the_bit(dtype: torch.dtype) -> None:
     model, config = layer(dtype), OptimizerConfig(learning_rate=1e-3, warmup_steps=10)

@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("sojourn.cli.train:train", "train a recipe, or go on with a run that was stopped"),
     "eval": ("sojourn.cli.evaluate:evaluate", "measure a run or a model on held-out tasks"),
     "play": ("sojourn.cli.play:play", "play an environment yourself and see what the model sees"),
+    "data": ("sojourn.cli.data:data", "show a data set as the model will see it, with what is trained"),
+    "export": ("sojourn.cli.export:export", "write a run's policy as a directory for transformers and peft"),
     "report": ("sojourn.cli.lists:report", "write the report of a run again"),
     "doctor": ("sojourn.cli.doctor:doctor", "what is installed, what is missing, and whether it works"),
     "envs": ("sojourn.cli.lists:envs", "the environments that come with Sojourn; envs install FAMILY"),

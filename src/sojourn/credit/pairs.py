@@ -16,20 +16,27 @@ def episode_pairs(columns: Columns, *, margin: float = 0.0, most: int = 1) -> In
 
     margin: returns must differ by more than this.  most: pairs at most for each group.
     """
-    return _pairs(columns.return_E, columns.group_E, columns.valid_E & (columns.length_E > 0), margin, most)
+    return _pairs(columns.return_E, columns.group_E, columns.valid_E & (_said(columns) > 0), margin, most)
 
 
 def length_pairs(columns: Columns) -> Ints:
     """The shortest right episode of each group against its longest right one, where these differ in length.  Shape (P, 2), rows of the E
     axis.  [LCPO, arXiv 2508.10164]"""
-    right = columns.valid_E & columns.success_E & (columns.length_E > 0)
-    return _pairs(-columns.length_E.astype(np.float64), columns.group_E, right, margin=0.0, most=1)
+    length_E = _said(columns)
+    right = columns.valid_E & columns.success_E & (length_E > 0)
+    return _pairs(-length_E.astype(np.float64), columns.group_E, right, margin=0.0, most=1)
 
 
 def action_pairs(columns: Columns, *, margin: float = 0.0, most: int = 1) -> Ints:
     """The same among sibling actions, by the mean return of what followed.  Shape (P, 2), rows of the S axis."""
     valid = columns.valid_E[columns.episode_S]
     return _pairs(action_returns(columns, 1.0), buckets(columns, "siblings"), valid, margin, most)
+
+
+def _said(columns: Columns) -> Ints:
+    """Tokens of each episode that are compared: all that are trained, those of a data set's answers, too, which nobody sampled."""
+    tokens_S = np.where(columns.trained_S, columns.length_S, 0)
+    return np.bincount(columns.episode_S, tokens_S, len(columns.final_E)).astype(np.int64)
 
 
 def _pairs(value_N: Floats, bucket_N: Ints, valid_N: Bools, margin: float, most: int) -> Ints:

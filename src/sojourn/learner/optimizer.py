@@ -8,8 +8,9 @@ should move by a tenth of the distance, a tenth then move by all of it.  [dither
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +34,31 @@ class OptimizerConfig:
     """A longer gradient is scaled down to this length."""
     warmup_steps: Annotated[int, Range(0)] = 0
     """Steps over which the learning rate rises from 0."""
+    decay: Literal["none", "linear", "cosine"] = "none"
+    """How the learning rate falls after the warm-up."""
+    decay_steps: Annotated[int, Range(0)] = 0
+    """Steps over which it falls; then it stays.  It does not follow the run's steps, so that a run that is extended is a longer run."""
+    final_rate: Annotated[float, Range(0, 1)] = 0.0
+    """What is left of it in the end, as a share of `learning_rate`."""
 
     def __post_init__(self) -> None:
         check(self)
+        if (self.decay == "none") != (self.decay_steps == 0):
+            raise ValueError(
+                f"optimizer.decay is '{self.decay}' and decay_steps {self.decay_steps}: a decay needs both, the steps that it takes and its form"
+            )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of the optimizer step with this number, 1 for the first.
+
+        >>> config = OptimizerConfig(learning_rate=1.0, warmup_steps=2, decay="linear", decay_steps=4)
+        >>> [config.rate(step) for step in range(1, 8)]
+        [0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+        """
+        risen = min(1.0, step / max(1, self.warmup_steps))
+        done = min(1.0, max(0, step - self.warmup_steps) / max(1, self.decay_steps))
+        left = {"none": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[self.decay]
+        return self.learning_rate * risen * (self.final_rate + (1 - self.final_rate) * left)
 
 
 class AdamW:
@@ -82,7 +105,7 @@ class AdamW:
     @property
     def learning_rate(self) -> float:
         """Of the step with number `steps`."""
-        return self.config.learning_rate * min(1.0, self.steps / max(1, self.config.warmup_steps))
+        return self.config.rate(self.steps)
 
     def state_dict(self) -> dict[str, Any]:
         masters: list[Tensor] = [m for p, m in zip(self.parameters, self._masters, strict=True) if m is not p]

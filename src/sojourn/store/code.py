@@ -51,8 +51,9 @@ def modules_of(parts: Iterable[object]) -> list[str]:
     for part in parts:
         if isinstance(part, Mapping | tuple | list):
             found.update(modules_of(part.values() if isinstance(part, Mapping) else part))
+        elif isinstance(part, partial):
+            found.update(modules_of([part.func, *part.args, *part.keywords.values()]))
         else:
-            part = part.func if isinstance(part, partial) else part
             found.add(getattr(part, "__module__", None) or type(part).__module__)
     return sorted(found)
 

@@ -24,8 +24,8 @@ def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
     chosen = preset(config.algorithm)
     if chosen.credit is None and not compares(chosen.objective) and not config.episodes:
         raise ValueError(
-            f"algorithm '{config.algorithm}' ({chosen.title}) imitates all that it is shown: give it --episodes, a run folder whose "
-            "episodes are worth it, or choose 'rft'"
+            f"algorithm '{config.algorithm}' ({chosen.title}) imitates all that it is shown: give it --episodes, a data set or a run "
+            "folder whose episodes are worth it, or choose 'rft'"
         )
     return replace(
         experiment,

@@ -81,7 +81,7 @@ class TrainConfig:
     """The reference, where it is not the first policy, and the teacher of distillation: a model as in `model`.  Its
     tokenizer must be the policy's."""
     episodes: str = ""
-    """A run folder whose training episodes are learned from, in place of sampling."""
+    """What is learned from in place of sampling: a run folder, whose training episodes they are, or a data set (docs/data.md)."""
     replay: Annotated[int, Range(0)] = 0
     """Groups of earlier steps that are remembered, to stand in for those of a step that carry no signal; 0 for none.  Raise it where
     successes are rare."""

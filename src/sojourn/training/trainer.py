@@ -32,7 +32,7 @@ from sojourn.training.ledger import Ledger
 from sojourn.training.metrics import advantages_by_span, of_the_oracle, outcome, statistics
 from sojourn.training.players import FormerPlayer, Player, players
 from sojourn.training.rollout import Rollout
-from sojourn.training.stored import Stored
+from sojourn.training.stored import Stored, kinds_for
 
 RESTING = "not its turn"
 
@@ -47,10 +47,13 @@ class Trainer:
     def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
         self.config = config
         self.experiment = experiment = algorithm.applied(experiment, config)
-        self.stored = Stored(config.episodes, seed=config.seed) if config.episodes else None
+        kinds = kinds_for(experiment.objective, experiment.credit)
+        self.stored = Stored(config.episodes, seed=config.seed, kinds=kinds) if config.episodes else None
         self._refuse()
         self.players = compute(lambda: players(config, experiment, model))
         self.learners = [player for player in self.players.values() if player.learning is not None]
+        if self.stored:
+            self.stored.render(self.renderer, most=self.engine.max_context, policy=self.lead.name)
         self.ledgers = {player.name: Ledger() for player in self.learners}
         self.signals = 0
         self.code = UserCode(max_errors=config.max_errors)
@@ -63,7 +66,7 @@ class Trainer:
         from sojourn.training.roles import cast
 
         config, experiment = self.config, self.experiment
-        largest = max(len(group.episodes) for group in self.stored.groups) if self.stored else config.group_size
+        largest = self.stored.largest if self.stored else config.group_size
         trained = [role for role in cast(experiment).values() if role.trained]
         if not trained:
             raise ValueError("no role learns: let one of roles have learns=True")
