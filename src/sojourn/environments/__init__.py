@@ -17,6 +17,7 @@ from sojourn.environments.gymnasium import from_gymnasium
 from sojourn.environments.math import ToolArithmetic
 from sojourn.environments.plain_class import ClassEnvironment, from_class
 from sojourn.environments.reasoning_gym import from_reasoning_gym
+from sojourn.environments.search import wikipedia_world
 from sojourn.environments.small import SMALL_WORLDS, SmallWorld
 from sojourn.environments.tools import ToolEnvironment, answer_text
 from sojourn.environments.world import TaskList, World
@@ -46,6 +47,10 @@ ENVIRONMENTS: dict[str, Listing] = {
     "reasoning_gym/<family>": Listing(
         "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
         from_reasoning_gym,
+    ),
+    "search/wikipedia": Listing(
+        "questions of one and two hops over 10,033 Wikipedia summaries, with BM25 search; oracle; needs sojourn[envs-search]",
+        lambda _: wikipedia_world(),
     ),
     **{f"small/{name}": _small(*entry) for name, entry in SMALL_WORLDS.items()},
 }
