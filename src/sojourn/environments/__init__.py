@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sojourn.environments.check import check_environment
 from sojourn.environments.function import FunctionEnvironment, from_function
 from sojourn.environments.gymnasium import from_gymnasium
-from sojourn.environments.math import ToolArithmetic
+from sojourn.environments.math import ToolArithmetic, gsm8k
 from sojourn.environments.plain_class import ClassEnvironment, from_class
 from sojourn.environments.reasoning_gym import from_reasoning_gym
 from sojourn.environments.search import wikipedia_world
@@ -40,6 +41,12 @@ ENVIRONMENTS: dict[str, Listing] = {
         "arithmetic in words with a calculator that does one operation a call; three levels, oracle",
         lambda _: World(ToolArithmetic, ToolArithmetic.tasks()),
     ),
+    "math/gsm8k/<where>": Listing(
+        "8,792 word problems of grade school, the official split; 'hub', or a folder or file of your own; sojourn[math] judges "
+        "formulas, too; oracle",
+        gsm8k,
+    ),
+    "math/gsm8k_python/<where>": Listing("the same with a Python interpreter in a sandbox", partial(gsm8k, python=True)),
     "gymnasium/<id>": Listing(
         "any Gymnasium environment with finitely many actions (CartPole-v1, FrozenLake-v1, ...); needs sojourn[envs-gymnasium]",
         from_gymnasium,
@@ -70,5 +77,5 @@ def find(name: str) -> World:
 
 __all__ = [
     "ENVIRONMENTS", "ClassEnvironment", "FunctionEnvironment", "Listing", "TaskList", "ToolArithmetic", "ToolEnvironment", "World",
-    "answer_text", "check_environment", "find", "from_class", "from_function", "from_gymnasium", "from_reasoning_gym",
+    "answer_text", "check_environment", "find", "from_class", "from_function", "from_gymnasium", "from_reasoning_gym", "gsm8k",
 ]  # fmt: skip
