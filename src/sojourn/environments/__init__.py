@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from sojourn.environments.check import check_environment
+from sojourn.environments.data import spider_world, sql_world
 from sojourn.environments.function import FunctionEnvironment, from_function
 from sojourn.environments.gymnasium import from_gymnasium
 from sojourn.environments.math import ToolArithmetic, gsm8k
@@ -58,6 +59,14 @@ ENVIRONMENTS: dict[str, Listing] = {
     "search/wikipedia": Listing(
         "questions of one and two hops over 10,033 Wikipedia summaries, with BM25 search; oracle; needs sojourn[envs-search]",
         lambda _: wikipedia_world(),
+    ),
+    "data/sql": Listing(
+        "questions about generated SQLite databases, answered by a query that must be right on a hidden one, too; oracle",
+        lambda _: sql_world(),
+    ),
+    "data/spider": Listing(
+        "questions about Spider's 20 development databases, the same way; oracle; needs `pip install --no-deps intercode-bench`",
+        lambda _: spider_world(),
     ),
     **{f"small/{name}": _small(*entry) for name, entry in SMALL_WORLDS.items()},
 }
