@@ -1,6 +1,7 @@
 """Text to SQL: no query writes, hangs or reaches outside; only a query that is right on hidden rows, too, is paid."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,18 @@ def test_an_attack_is_an_error_and_changes_nothing(query: str) -> None:
 
 def test_no_function_makes_a_text_beyond_the_limit() -> None:
     assert len(str(Database(SCRIPT).run("SELECT printf('%1000000000d', 1)").rows)) < 20_000
+
+
+def test_few_slow_steps_end_by_the_processors_time() -> None:
+    wide = f"CREATE TABLE w (b TEXT); INSERT INTO w VALUES ('{'a' * 9000}');" + "INSERT INTO w SELECT b FROM w;" * 8
+    with pytest.raises(QueryError, match="1 s of the processor"):
+        Database(wide).run("SELECT count(*) FROM w x, w y WHERE instr(x.b, substr(y.b, 2000) || 'b')")
+
+
+def test_threads_take_turns() -> None:
+    database = Database(SCRIPT)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda i: database.run(f"SELECT {i}").rows, range(200))) == [[(i,)] for i in range(200)]
 
 
 def test_the_budget_is_of_each_query_and_not_of_the_clock() -> None:

@@ -6,6 +6,7 @@ see, too.  After Spider (Yu et al., arXiv 1809.08887) and, for turns with feedba
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -38,7 +39,7 @@ class TextToSql(SmallWorld[tuple[str, ...]]):
     """
 
     def __init__(self, *, scripts: Scripts = scripts, tries: int = 1, example: ActionProtocol | None = None) -> None:
-        super().__init__((tool(self.sql, quick=True),), example=example)
+        super().__init__((tool(self.sql),), example=example)
         self._scripts, self._tries = scripts, tries
         self._databases: list[Database] = []
 
@@ -67,7 +68,7 @@ class TextToSql(SmallWorld[tuple[str, ...]]):
     async def answer(self, action: Action) -> Transition:
         query = _plain(answer_text(action))
         try:
-            correct = all(self._right(database, query) for database in self._databases)
+            correct = await asyncio.to_thread(self._right, query)
         except QueryError as error:
             return refuse(f"Error: {error}")
         self.state = (*self.state, WRONG)
@@ -81,9 +82,12 @@ class TextToSql(SmallWorld[tuple[str, ...]]):
     async def close(self) -> None:
         self._release()
 
-    def _right(self, database: Database, query: str) -> bool:
-        gold = database.run(self.task.data["gold"])
-        return same_result(database.run(query).rows, gold.rows, ordered=self.task.data["ordered"])
+    def _right(self, query: str) -> bool:
+        ordered = self.task.data["ordered"]
+        return all(
+            same_result(database.run(query).rows, database.run(self.task.data["gold"]).rows, ordered=ordered)
+            for database in self._databases
+        )
 
     def _release(self) -> None:
         for database in self._databases:
