@@ -1,5 +1,6 @@
 """Every recipe trains for two steps with a tiny model."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ def test_a_recipe_trains(sojourn, few_steps: list[str], path: Path) -> None:
         Path("rows.jsonl").write_text('{"prompt": "The sky is", "completion": " blue."}\n')
         needs = ["--data", "rows.jsonl", "--eval-tasks", "0"]
     code, _, err = sojourn("train", str(path), *few_steps, *needs, "--run", "run")
+    if code and (lacking := re.search(r"pip install 'sojourn\[.*", err)):
+        pytest.skip(lacking[0])
     assert code == 0, err
     assert Path("run/summary.json").exists()
 

@@ -170,7 +170,9 @@ class RunningBatch:
         logits = restrict(logits, [r.params for r in requests], [self._legal(r) for r in requests])
         tokens, logprobs = sample(logits, [uniform(r.params.seed, len(r.logprobs)) for r in requests])
         if logprobs.isnan().any():
-            raise ValueError("a log-probability is NaN: look for NaN or infinite weights (a learning rate too high, a broken checkpoint)")
+            raise ValueError(
+                "a log-probability is NaN: look for NaN or infinite weights (a learning rate too high, a broken checkpoint)"
+            )
         for request, token, logprob in zip(requests, tokens.tolist(), logprobs.tolist(), strict=True):
             self._append(request, token, logprob)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sojourn.environments.function import FunctionEnvironment, from_function
     from sojourn.environments.gymnasium import from_gymnasium
     from sojourn.environments.listing import ENVIRONMENTS, Listing, find
-    from sojourn.environments.math import ToolArithmetic
+    from sojourn.environments.math import ToolArithmetic, gsm8k
     from sojourn.environments.plain_class import ClassEnvironment, from_class
     from sojourn.environments.reasoning_gym import from_reasoning_gym
     from sojourn.environments.tools import ToolEnvironment
@@ -30,7 +30,7 @@ _HOME = {
     "function": ("FunctionEnvironment", "from_function"),
     "gymnasium": ("from_gymnasium",),
     "listing": ("ENVIRONMENTS", "Listing", "find"),
-    "math": ("ToolArithmetic",),
+    "math": ("ToolArithmetic", "gsm8k"),
     "plain_class": ("ClassEnvironment", "from_class"),
     "reasoning_gym": ("from_reasoning_gym",),
     "tools": ("ToolEnvironment",),
@@ -39,7 +39,7 @@ _HOME = {
 
 __all__ = [
     "ENVIRONMENTS", "ClassEnvironment", "FunctionEnvironment", "Listing", "TaskList", "ToolArithmetic", "ToolEnvironment", "World",
-    "answer_text", "check_environment", "find", "from_class", "from_elsewhere", "from_function", "from_gymnasium", "from_reasoning_gym",
+    "answer_text", "check_environment", "find", "from_class", "from_elsewhere", "from_function", "from_gymnasium", "from_reasoning_gym", "gsm8k",
 ]  # fmt: skip
 
 

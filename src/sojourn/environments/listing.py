@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from sojourn.environments.data import spider_world, sql_world
 from sojourn.environments.elsewhere import from_elsewhere
 from sojourn.environments.elsewhere.family import Family, here_or_elsewhere
-from sojourn.environments.math import ToolArithmetic
+from sojourn.environments.math import ToolArithmetic, gsm8k
 from sojourn.environments.reasoning_gym import from_reasoning_gym
+from sojourn.environments.search import wikipedia_world
 from sojourn.environments.small import SMALL_WORLDS, SmallWorld
 from sojourn.environments.world import World
 
@@ -49,6 +52,34 @@ ENVIRONMENTS: dict[str, Listing] = {
         lambda _: World(ToolArithmetic, ToolArithmetic.tasks()),
         ENDLESS,
         SOJOURN,
+    ),
+    "math/gsm8k/<where>": Listing(
+        "8,792 word problems of grade school, the official split; 'hub', or a folder or file of your own; sojourn[math] judges "
+        "formulas, too; oracle",
+        gsm8k,
+        "7,473 train, 1,319 test",
+        "MIT",
+    ),
+    "math/gsm8k_python/<where>": Listing(
+        "the same with a Python interpreter in a sandbox", partial(gsm8k, python=True), "7,473 train, 1,319 test", "MIT"
+    ),
+    "search/wikipedia": Listing(
+        "questions of one and two hops over 10,033 Wikipedia summaries, with BM25 search; oracle; needs sojourn[envs-search]",
+        lambda _: wikipedia_world(),
+        "2,044 and 491 train, 621 and 220 test, of one and two hops",
+        "CC BY-SA (Wikipedia)",
+    ),
+    "data/sql": Listing(
+        "questions about generated SQLite databases, answered by a query that must be right on a hidden one, too; oracle",
+        lambda _: sql_world(),
+        ENDLESS,
+        SOJOURN,
+    ),
+    "data/spider": Listing(
+        "questions about Spider's 20 development databases, the same way; oracle; needs `pip install --no-deps intercode-bench`",
+        lambda _: spider_world(),
+        "245 train, 119 test",
+        "CC BY-SA 4.0 (Spider)",
     ),
     "gymnasium/<id>": Listing(
         "any Gymnasium environment with finitely many actions (CartPole-v1, FrozenLake-v1, ...); needs sojourn[envs-gymnasium], or its own venv",

@@ -55,7 +55,7 @@ class SmallWorld(ToolEnvironment, Generic[S]):
         """The tasks with their default settings."""
 
     async def reset(self, task: Task, *, seed: int) -> Observation:
-        shown = await self._play_example() if self._example else []
+        shown = await self._play_example(self.example_task(task)) if self._example else []
         self.task, self.seed, self.turns, self.tool_calls, self._faults = task, seed, 0, 0, 0
         self.state = self.start(task)
         return Observation.of([*shown, *Observation.of(self.prompt()).messages])
@@ -78,12 +78,16 @@ class SmallWorld(ToolEnvironment, Generic[S]):
     def state_key(self) -> Hashable:
         return self.task.id, self.state
 
-    async def _play_example(self) -> list[Message]:
-        """The world plays itself: what the oracle would read and say on a training task that no run is likely to meet."""
+    def example_task(self, task: Task) -> Task:
+        """The task that is shown solved before this one: a training task of the easiest level that no run is likely to meet."""
+        source = self.tasks()
+        return source.task("train", source.levels[0], 10**9)
+
+    async def _play_example(self, task: Task) -> list[Message]:
+        """The world plays itself: what the oracle would read and say."""
         protocol, self._example = self._example, None
         assert protocol is not None
-        source = self.tasks()
-        messages = list((await self.reset(source.task("train", source.levels[0], 10**9), seed=0)).messages)
+        messages = list((await self.reset(task, seed=0)).messages)
         while True:
             action = self.oracle()
             transition = await self.step(action)

@@ -132,13 +132,17 @@ class Index:
 
     def search(self, query: str, count: int) -> list[str]:
         """The best passages that share a word with the query, best first; whatever the query says, it is words and no syntax."""
+        return [self.passages[i] for i in self.find(query, count)]
+
+    def find(self, query: str, count: int) -> list[int]:
+        """The same as positions in the mapping's order."""
         words = " OR ".join(f'"{word}"' for word in dict.fromkeys(re.findall(r"\w+", query)[:50]))
         if not words:
             return []
         rows = self._database.execute(
-            "SELECT text FROM passages WHERE passages MATCH ? ORDER BY bm25(passages, 5.0, 1.0), rowid LIMIT ?", (words, count)
+            "SELECT rowid FROM passages WHERE passages MATCH ? ORDER BY bm25(passages, 5.0, 1.0), rowid LIMIT ?", (words, count)
         )
-        return [text for (text,) in rows]
+        return [row - 1 for (row,) in rows]
 
     def close(self) -> None:
         self._database.close()
