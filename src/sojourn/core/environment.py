@@ -89,10 +89,10 @@ class Environment(ABC):
 
 @runtime_checkable
 class Restorable(Protocol):
-    """Can go back to an earlier state (tree search, branching, Monte-Carlo values)."""
+    """Can go back to an earlier state (tree search, branching, Monte-Carlo values).  Both may be coroutines."""
 
     def snapshot(self) -> object: ...
-    def restore(self, snapshot: object) -> None: ...
+    def restore(self, snapshot: object) -> object: ...
 
 
 @runtime_checkable
