@@ -20,11 +20,11 @@ from sojourn.agents.search import (
     beam,
     best,
     best_first,
+    best_leaf,
     listed,
     mean,
     never,
     played_out,
-    result,
     sampled,
     score,
     uct,
@@ -388,9 +388,9 @@ def test_a_program_may_search_before_every_move() -> None:
 def test_the_result_is_the_best_end_and_else_the_best_leaf() -> None:
     root = node()
     root.children = [node(earned=2.0), node(earned=1.0, stop=StopReason.TERMINATED), node(earned=1.0, stop=StopReason.TRUNCATED)]
-    assert result(root) is root.children[1]
+    assert best_leaf(root) is root.children[1]
     root.children = root.children[:1]
-    assert result(root) is root.children[0]
+    assert best_leaf(root) is root.children[0]
 
 
 def test_a_world_that_cannot_go_back_is_named() -> None:

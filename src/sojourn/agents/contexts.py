@@ -4,6 +4,7 @@ The one idea: a builder is an async function `(session, first, context, seen) ->
 the one before it (`source`).  So the tree remembers every token that was really read, and credit crosses from the last context to the first.
 
     append               everything, as it came
+    fresh                what was seen last, and nothing else
     window(n)            the first messages, and the last n turns
     overwrite            the first messages, what the policy said last as its note, and what it saw last
                          [MEM1, arXiv 2506.15841; MemAgent, arXiv 2507.02259]
@@ -36,6 +37,11 @@ RESULT = "Result: {}"
 async def append(session: Session, first: Sequence[Message], context: Context, seen: Observation) -> Context:
     """All that was said."""
     return context.observe(*seen.messages)
+
+
+async def fresh(session: Session, first: Sequence[Message], context: Context, seen: Observation) -> Context:
+    """What was seen last, for worlds whose observation is their whole state."""
+    return context.rewrite(seen.messages)
 
 
 def window(turns: int) -> Builder:
@@ -103,15 +109,15 @@ def read_in_pieces(size: int, *, builder: Builder = overwrite) -> Program:
         fixed = [message for message in first if message.role == "system"]
         text, question = split([message.text for message in first if message.role != "system"])
         if len(text) <= size:
-            context = session.open(first)
-            return await _play(session, builder, context.messages, context)
-        context, note = None, ""
+            return await _play(session, builder, first, session.open(first))
+        note = ""
+        context: Context | None = None
         for piece in pieces(text, size):
             asked = session.open([*fixed, user(question), user(NOTED.format(note)), user(piece)], source=context)
             context, action = await session.act(asked)
             note = action.text
-        context = session.open([*fixed, user(NOTED.format(note)), user(question)], source=context)
-        return await _play(session, builder, context.messages, context)
+        last = session.open([*fixed, user(NOTED.format(note)), user(question)], source=context)
+        return await _play(session, builder, last.messages, last)
 
     return program
 

@@ -4,7 +4,7 @@ The one idea: one loop, and its five parts are plain functions.  Each round
 
     select      names the nodes to go on from                       `uct`, `best_first`, `beam`
     propose     lets the policy say several things there            `sampled`, `among`, `listed`
-    transition  lets the world answer, one after another            `stepped`
+    transition  lets the world answer, one after another            `stepped`, `following(builder)`
     value       guesses what a node that goes on will still earn    `nothing`, `played_out`, or a function of yours
     back_up     tells the nodes above                               `mean`, `best`
 
@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from math import inf, log, sqrt
 from typing import Any
 
+from sojourn.agents.contexts import Builder, append
 from sojourn.core import Action, Context, LegalActions, StopReason, total
 from sojourn.policy import Session, Used
 
@@ -123,22 +124,29 @@ def legal(session: Session) -> Sequence[str]:
     return world.legal_actions()
 
 
-async def stepped(session: Session, node: Node, proposal: Proposal, last: bool) -> Node:
-    """Bring the world back to the node, and let it answer."""
-    context, action = proposal
-    await session.restore(node.snapshot)
-    seen, stop, info = await session.explore(context, action, last=last)
-    earned = node.earned + total(context.tree[context.span].reward)
-    return Node(
-        context=context if stop else context.observe(*seen.messages),
-        snapshot=None if stop else await session.snapshot(),
-        parent=node,
-        said=context,
-        depth=node.depth + 1,
-        earned=earned,
-        stop=stop,
-        info={**node.info, **info},
-    )
+def following(builder: Builder) -> Transition:
+    """Bring the world back to the node, and let it answer; the builder says what is seen of that."""
+
+    async def transition(session: Session, node: Node, proposal: Proposal, last: bool) -> Node:
+        context, action = proposal
+        await session.restore(node.snapshot)
+        seen, stop, info = await session.explore(context, action, last=last)
+        *_, root = node.up()
+        return Node(
+            context=context if stop else await builder(session, root.context.messages, context, seen),
+            snapshot=None if stop else await session.snapshot(),
+            parent=node,
+            said=context,
+            depth=node.depth + 1,
+            earned=node.earned + total(context.tree[context.span].reward),
+            stop=stop,
+            info={**node.info, **info},
+        )
+
+    return transition
+
+
+stepped = following(append)
 
 
 async def nothing(session: Session, node: Node) -> float:
@@ -226,6 +234,19 @@ def never(node: Node) -> bool:
     return False
 
 
+def best_leaf(root: Node) -> Node:
+    """The leaf that is worth most, the first among equals: of those where a branch has ended, if there are any."""
+    leaves = [node for node in root.all() if not node.children]
+    return max([leaf for leaf in leaves if leaf.stop is not None] or leaves, key=lambda leaf: leaf.worth)
+
+
+def first_leaf(root: Node) -> Node:
+    """The first branch.  Where nothing is selected it is what the policy would have done alone."""
+    while root.children:
+        root = root.children[0]
+    return root
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """The parts of a search, and what it may use.  0 is no limit.
@@ -242,6 +263,8 @@ class Search:
     back_up: BackUp = mean
     stop: Stop = solved
     transition: Transition = stepped
+    result: Callable[[Node], Node] = best_leaf
+    """Of the tree under a root the leaf that speaks for it."""
     depth: int = 0
     """Actions on a branch; 0 for the session's `max_turns`."""
     acts: int = 0
@@ -265,13 +288,13 @@ class Search:
             await session.cut(StopReason.TURN_LIMIT, found.said)
 
     async def grow(self, session: Session, root: Node) -> Node:
-        """Search under `root`; the leaf that came out best, see `result`."""
+        """Search under `root`; the leaf that came out best, by `result`."""
         before = session.used
         while nodes := self.select(root):
             for node in nodes:
                 if self._spent(session, before) or await self._expand(session, node, before):
-                    return result(root)
-        return result(root)
+                    return self.result(root)
+        return self.result(root)
 
     async def _expand(self, session: Session, node: Node, before: Used) -> bool:
         """Add the nodes after a node; whether the search is over."""
@@ -295,9 +318,3 @@ class Search:
     def _spent(self, session: Session, before: Used) -> bool:
         budget = (self.acts, self.sampled, self.steps)
         return any(most and now - then >= most for most, now, then in zip(budget, session.used, before, strict=True))
-
-
-def result(root: Node) -> Node:
-    """The leaf that is worth most, the first among equals: of those where a branch has ended, if there are any."""
-    leaves = [node for node in root.all() if not node.children]
-    return max([leaf for leaf in leaves if leaf.stop is not None] or leaves, key=lambda leaf: leaf.worth)

@@ -172,7 +172,7 @@ async def _play(environment: Environment, where: str, max_steps: int) -> list[_S
     for i in range(max_steps):
         action, expert = _choose(environment)
         key = _key(environment)
-        snapshot = environment.snapshot() if isinstance(environment, Restorable) else None
+        snapshot = await handover.settled(environment.snapshot()) if isinstance(environment, Restorable) else None
         transition = await _step(environment, action)
         _check_reward(transition, f"{where}, step {i}")
         played.append(_Step(action, transition, key, snapshot))
@@ -197,7 +197,7 @@ async def _check_restore(environment: Environment, played: Sequence[_Step], wher
     for i, step in enumerate(played):
         for _ in range(2 if isinstance(environment, Restorable) else 0):
             assert isinstance(environment, Restorable)
-            environment.restore(step.snapshot)
+            await handover.settled(environment.restore(step.snapshot))
             if _key(environment) != step.key or await _step(environment, step.action) != step.transition:
                 what = "a restored state went on differently"
                 _fail(f"{where}, step {i}", what, "let `snapshot` copy all that `step` reads and changes")

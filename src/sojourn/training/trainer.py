@@ -25,7 +25,7 @@ from sojourn.objectives import Supervised
 from sojourn.policy.running import UserCode
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
-from sojourn.training import algorithm, checkpoint, setup
+from sojourn.training import algorithm, checkpoint, programs, setup
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import Ledger
@@ -46,7 +46,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
         self.config = config
-        self.experiment = experiment = algorithm.applied(experiment, config)
+        self.experiment = experiment = programs.played(algorithm.applied(experiment, config), config)
+        self.program = programs.sampled(experiment, config)
         self.stored = Stored(config.episodes, seed=config.seed) if config.episodes else None
         self._refuse()
         self.players = compute(lambda: players(config, experiment, model))
@@ -74,7 +75,7 @@ class Trainer:
             algorithm.warn(parts, numbers)
             if "value_S" in reads(parts.credit):
                 self._values = config.value_rollouts
-        program = experiment.program
+        program = self.program
         if self._values and not getattr(program, "resumable", False):
             raise ValueError(
                 f"this credit plays on from every state, and {getattr(program, '__name__', program)} is not known to go on in the middle of an "
@@ -221,9 +222,8 @@ class Trainer:
     async def _sample(self, done: Callable[[Episode], None]) -> list[EpisodeGroup]:
         """The step's groups: as many as the config says, and for those that the filters drop others, as long as rounds are left.
         [DAPO, arXiv 2503.14476, sec. 3.2]"""
-        rollout = replace(self.rollout(), value_rollouts=self._values)
-        if self.warming_up:
-            rollout = replace(rollout, program=demonstrate)
+        program = demonstrate if self.warming_up else self.program
+        rollout = replace(self.rollout(), program=program, value_rollouts=self._values)
         groups: list[EpisodeGroup] = []
         seed = stable_hash(self.config.seed, "train", self.step)
         for number in range(self.config.sampling_rounds):
