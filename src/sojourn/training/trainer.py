@@ -19,6 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup, Restorable, Task, distinct
 from sojourn.credit import reads
+from sojourn.curriculum import dealt
+from sojourn.curriculum.curriculum import Pays
 from sojourn.engine.local import LocalEngine
 from sojourn.engine.worker import compute
 from sojourn.objectives import Supervised
@@ -29,8 +31,10 @@ from sojourn.training import algorithm, checkpoint, programs, setup
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import Ledger
-from sojourn.training.metrics import advantages_by_span, of_the_oracle, outcome, statistics
+from sojourn.training.metrics import of_the_oracle, statistics
+from sojourn.training.outcomes import advantages, outcomes
 from sojourn.training.players import FormerPlayer, Player, players
+from sojourn.training.plays import Plays
 from sojourn.training.rollout import Rollout
 from sojourn.training.stored import Stored
 
@@ -57,6 +61,7 @@ class Trainer:
         self.code = UserCode(max_errors=config.max_errors)
         self.step = 0
         self._last: dict[str, tuple[list[EpisodeGroup], Learned]] = {}
+        self._played: set[int] = set()
         self._renew()
 
     def _refuse(self) -> None:
@@ -171,16 +176,17 @@ class Trainer:
             metrics["roles"] = list(self.players)
         self.step += 1
         self._renew()
-        outcomes = [known for group in groups if (known := outcome(group, self._views(group))) is not None]
+        own = [group for group in groups if id(group.tree) not in self._played]  # what the curriculum played itself it knows
+        heard = outcomes(own, self.learners, self._last.values())
         if not warming_up and not self.stored:  # what others solve says nothing about the policy
-            self.experiment.curriculum.observe(outcomes)
-            self.signals += sum(not each.zero_signal for each in outcomes)
+            self.experiment.curriculum.observe(heard)
+            self.signals += sum(not each.zero_signal for each in heard)
         finished = time.monotonic()
         return groups, {
             **metrics,
             "step": self.step,
             **(of_the_oracle(statistics(groups)) if warming_up else statistics(groups)),
-            **({} if warming_up else {"zero_signal": float(np.mean([o.zero_signal for o in outcomes]))}),
+            **({} if warming_up else {"zero_signal": float(np.mean([o.zero_signal for o in heard]))}),
             "lr": self.learning.learner.optimizer.learning_rate,
             "seconds/sample": after_sampling - began,
             "seconds/train": finished - after_sampling,
@@ -192,14 +198,13 @@ class Trainer:
         """The metrics of a role, under its name where there are several."""
         return {name if len(self.learners) == 1 else f"{player.name}/{name}": value for name, value in metrics.items()}
 
-    def _views(self, group: EpisodeGroup) -> dict[str, list[EpisodeGroup]]:
-        return {player.name: player.view([group]) for player in self.learners}
-
     async def _learn(self, player: Player, groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
         """What one role makes of the step's episodes: its metrics."""
         learning, parts = player.learning, player.experiment
         assert learning is not None
-        own = player.view(groups)
+        own = player.lived(groups)
+        if not own:
+            return {}
         episodes = [episode for group in own for episode in group.episodes]
         ledger = self.ledgers[player.name]
         told = of_the_oracle(statistics(own)) if self.warming_up else statistics(own)
@@ -226,19 +231,24 @@ class Trainer:
         rollout = replace(self.rollout(), program=program, value_rollouts=self._values)
         groups: list[EpisodeGroup] = []
         seed = stable_hash(self.config.seed, "train", self.step)
+        curriculum, everyone = self.experiment.curriculum, self.players.values()
+        plays = Plays(rollout, everyone, self.step, seed, done, self.warming_up)
         for number in range(self.config.sampling_rounds):
             missing = self.config.groups - (self._kept(groups) if number else 0)
             if missing == 0:
                 break
-            tasks = self.experiment.curriculum.next(missing)
-            met = [player.policies(stable_hash(self.step, number), missing) for player in self.players.values()]
+            tasks = await dealt(curriculum, missing, plays)
+            met = [player.policies(stable_hash(self.step, number), missing) for player in everyone]
             policies = [{policy.name: policy for policy in each} for each in zip(*met, strict=True)]
             fresh = await rollout.groups(tasks, size=self.group_size, seed=seed, start=len(groups), done=done, policies=policies)
-            for player in self.players.values():
+            for player in everyone:
                 if isinstance(player, FormerPlayer):
                     player.record(fresh)
             groups += fresh
-        return groups
+        self._played = {id(group.tree) for group in plays.groups}
+        if isinstance(curriculum, Pays):
+            curriculum.pay(outcomes(groups, self.learners))
+        return [*groups, *plays.groups]
 
     def _kept(self, groups: Sequence[EpisodeGroup]) -> int:
         """Groups of which somebody learns something."""
@@ -331,10 +341,4 @@ class Trainer:
 
     def advantages(self, groups: Sequence[EpisodeGroup]) -> list[dict[int, NDArray[np.float32]]]:
         """Of the last step's groups: for each group the advantages of its action spans."""
-        found: list[dict[int, NDArray[np.float32]]] = [{} for _ in groups]
-        for name, (own, learned) in self._last.items():
-            seats = max(1, len(self.players[name].agents))
-            for place, given in enumerate(advantages_by_span(own, learned.table, learned.advantage_T)):
-                if place // seats < len(groups):
-                    found[place // seats] |= given
-        return found
+        return advantages(groups, self._last.values())
