@@ -46,8 +46,10 @@ class Curriculum(Protocol):
     called when they have been played, and before anything is learned.
     """
 
-    next: Callable[..., list[Task] | Awaitable[list[Task]]]
-    """`next(count)`, or `next(count, play)`: the next `count` tasks."""
+    @property
+    def next(self) -> Callable[..., list[Task] | Awaitable[list[Task]]]:
+        """`next(count)`, or `next(count, play)`: the next `count` tasks."""
+        ...
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
         """Learn from the groups of one step; the order among them does not matter."""

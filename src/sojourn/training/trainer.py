@@ -29,6 +29,7 @@ from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import algorithm, checkpoint, programs, setup
 from sojourn.training.config import Experiment, TrainConfig
+from sojourn.training.evaluations import Evaluation, check_names
 from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import Ledger
 from sojourn.training.metrics import of_the_oracle, statistics
@@ -69,6 +70,7 @@ class Trainer:
         from sojourn.training.roles import cast
 
         config, experiment = self.config, self.experiment
+        check_names(experiment.evaluations)
         largest = max(len(group.episodes) for group in self.stored.groups) if self.stored else config.group_size
         trained = [role for role in cast(experiment).values() if role.trained]
         if not trained:
@@ -275,12 +277,14 @@ class Trainer:
         return [task for level in source.levels for task in distinct(source, "test", level, count)]
 
     async def evaluate(
-        self, tasks: Sequence[Task], *, greedy: bool = False, done: Callable[[Episode], None] = lambda _: None
+        self, tasks: Sequence[Task], how: Evaluation | None = None, *, done: Callable[[Episode], None] = lambda _: None
     ) -> list[EpisodeGroup]:
-        """Play each task once; a function of the weights, the config's seed aside."""
+        """Play each task as `how` says, once by default; a function of the weights, the config's seed aside."""
         self._renew()  # what was played before it must not matter to an evaluation
-        rollout = self.rollout(temperature=0.0) if greedy else self.rollout()
-        return await rollout.groups(tasks, size=1, seed=stable_hash(self.config.seed, "test"), done=done)
+        how, parts = how or Evaluation(), self.experiment
+        world, program = how.environment or parts.environment, how.program or parts.program
+        rollout = replace(self.rollout(**how.sampling), environment=world, program=program)
+        return await rollout.groups(tasks, size=how.repetitions, seed=stable_hash(self.config.seed, "test"), done=done)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside tensors, fit for JSON."""
