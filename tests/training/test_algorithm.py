@@ -30,7 +30,6 @@ LACKS = {
     "distillation": "needs a teacher",
     "papo": "Perception reads blind_logp",
     "igpo": "the right answer is, but the task does not know it",
-    "vine_ppo": "`snapshot` and `restore`",
 }
 """What the trainer, or this world, does not give an algorithm: it says so."""
 

@@ -164,6 +164,17 @@ def test_what_broke_beneath_is_played_again() -> None:
     assert (episode.attempts, episode.valid, episode.total, episode.failures) == (2, True, 2.0, [])
 
 
+def test_what_was_paid_in_an_attempt_that_broke_is_forgotten() -> None:
+    async def paid_first(session: Session) -> None:
+        session.pay("agent", 1.0)
+        if session.episode.attempts == 1:
+            raise ConnectionResetError("the browser went away")
+        await react(session)
+
+    (group,) = asyncio.run(rollout(program=paid_first, retries=1).groups([Task("t")], size=1, seed=0))
+    assert (group.episodes[0].attempts, group.episodes[0].total) == (2, 3.0)
+
+
 class Picking(Environment):
     """Pays for what was picked only when asked; never ends by itself."""
 

@@ -100,6 +100,8 @@ def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: 
 
 def measure(trainer: Trainer, tasks: int, greedy: bool) -> list[EpisodeGroup]:
     """Play the held-out tasks, and say how far it is."""
+    from sojourn.training.evaluations import GREEDY
+
     held_out, done = trainer.held_out(tasks), 0
     with Console(stderr=True).status("") as status:
 
@@ -108,7 +110,7 @@ def measure(trainer: Trainer, tasks: int, greedy: bool) -> list[EpisodeGroup]:
             done += 1
             status.update(f"{done} of {len(held_out)} episodes")
 
-        return asyncio.run(trainer.evaluate(held_out, greedy=greedy, done=tell))
+        return asyncio.run(trainer.evaluate(held_out, GREEDY if greedy else None, done=tell))
 
 
 def _rows(groups: Sequence[EpisodeGroup], mode: str) -> list[dict[str, Any]]:

@@ -117,6 +117,10 @@ class Renderer(Protocol):
         """Tokens of `text` as a policy ought to sample them, end-of-turn included."""
         ...
 
+    def as_said(self, text: str) -> list[int]:
+        """Tokens of `text` in the middle of the assistant's turn."""
+        ...
+
     def shorten(self, messages: Sequence[Message], limit: int) -> tuple[Message, ...]:
         """The messages with the middle of long texts left out: `limit` tokens together at most."""
         ...

@@ -6,11 +6,12 @@ always goes on in the same way, which is what makes a resumed run equal to one t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from inspect import isawaitable, signature
+from typing import Any, Protocol, runtime_checkable
 
-from sojourn.core import Task, TaskSource
+from sojourn.core import EpisodeGroup, Task, TaskSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,20 +19,36 @@ class Outcome:
     """What became of one group of episodes on one task.
 
     success_rate: share of its episodes that solved the task.  zero_signal: all its returns were equal, so that it taught nothing.
-    returns: of its episodes, by role that learns.
+    returns: of its episodes, by role that learns.  advantage: mean |A| over its episodes, of the last role that learned from it.
     """
 
     task: Task
     success_rate: float
     zero_signal: bool
     returns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    advantage: float = 0.0
+
+
+class Play(Protocol):
+    """Plays tasks with the policies of this step.  Its episodes are trained with the step's; they are not among the outcomes."""
+
+    async def __call__(
+        self, tasks: Sequence[Task], *, size: int, environment: Any = None, program: Any = None
+    ) -> list[EpisodeGroup]:
+        """Each task `size` times; in the experiment's world and by its program, if nothing else is said."""
+        ...
 
 
 class Curriculum(Protocol):
-    """Chooses training tasks.  The training loop alone calls it."""
+    """Chooses training tasks.  The training loop alone calls it.
 
-    def next(self, count: int) -> list[Task]:
-        """The next `count` tasks."""
+    One that plays has `async next(count, play)`; and if what it played is to be paid for what became of the tasks, `pay(outcomes)`, which is
+    called when they have been played, and before anything is learned.
+    """
+
+    @property
+    def next(self) -> Callable[..., list[Task] | Awaitable[list[Task]]]:
+        """`next(count)`, or `next(count, play)`: the next `count` tasks."""
         ...
 
     def observe(self, outcomes: Sequence[Outcome]) -> None:
@@ -47,6 +64,20 @@ class Curriculum(Protocol):
     def describe(self) -> dict[str, float | str]:
         """What to show about it: in the progress display, the metrics and the report."""
         ...
+
+
+@runtime_checkable
+class Pays(Protocol):
+    """A curriculum that pays for what it played."""
+
+    def pay(self, outcomes: Sequence[Outcome]) -> None: ...
+
+
+async def dealt(curriculum: Curriculum, count: int, play: Play) -> list[Task]:
+    """The next `count` tasks of a curriculum, whether it plays or not."""
+    plays = len(signature(curriculum.next).parameters) > 1
+    tasks = curriculum.next(count, play) if plays else curriculum.next(count)
+    return await tasks if isawaitable(tasks) else tasks
 
 
 class Dealer:

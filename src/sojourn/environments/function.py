@@ -50,6 +50,12 @@ class FunctionEnvironment(Environment):
         failures = (action.fault,) if action.fault else ()
         return Transition(reward=paid, terminated=True, failures=failures)
 
+    def snapshot(self) -> object:
+        return self._prompt
+
+    def restore(self, snapshot: object) -> None:
+        self._prompt = str(snapshot)
+
 
 def _check_takes_two(reward: RewardFunction) -> None:
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sojourn.core import Action, Context, ContextFull, Kind, Message, Renderer, Span, assistant
+from sojourn.core import ROOT, Action, Context, ContextFull, Kind, Message, Renderer, Span, assistant
 from sojourn.engine import Engine, SamplingParams
 from sojourn.rendering.protocols import ActionProtocol
 from sojourn.rendering.reading import read, spoken
@@ -25,12 +25,19 @@ class Policy:
     sampling: SamplingParams = SamplingParams()
 
     async def act(
-        self, prompt: Context, *, seed: int, anchor: object = None, legal: Sequence[str] = (), most: int | None = None
+        self,
+        prompt: Context,
+        *,
+        seed: int,
+        anchor: object = None,
+        legal: Sequence[str] = (),
+        most: int | None = None,
+        stop: Sequence[str] = (),
     ) -> tuple[Context, Action]:
         """Sample one action after `prompt` (`Context.prompted`); returns the child context and what was said.
 
         legal: if given, the action is one of these texts, and log-probabilities are renormalised over them token by token.
-        most: tokens that are left of the episode's budget; a legal action is always said whole.
+        most: tokens that it may have; a legal action is always said whole.  stop: texts that end it, beside the policy's own.
         Raises `ContextFull` if the engine has no room for another token, or for one of the legal actions.
         """
         tokens = prompt.tokens
@@ -43,7 +50,7 @@ class Policy:
         params = replace(
             self.sampling,
             max_tokens=min(longest, room),
-            stop=(*self.sampling.stop, *self.protocol.stop),
+            stop=(*self.sampling.stop, *self.protocol.stop, *stop),
             ends=(*self.sampling.ends, *self.renderer.ends),
             thinking=self.protocol.thinking,
             in_thinking=read(begun, self.protocol.thinking).thinking,
@@ -53,9 +60,7 @@ class Policy:
         completion = await self.engine.sample(tokens, params)
         said = completion.tokens[:-1] if completion.ended else completion.tokens
         text = self.renderer.decode(said.tolist())
-        if prompt.tree[prompt.span].kind == Kind.ACTION:  # what it goes on with has been acted on already
-            begun = params.thinking[0] if params.thinking and params.in_thinking else ""
-        action = self._read(begun, text)
+        action = self._read(self._open(prompt, begun), text)
         span = Span(
             prompt.span,
             completion.tokens,
@@ -81,6 +86,18 @@ class Policy:
         used = len(context.tokens) if context else 0
         answer = min(self.sampling.max_tokens, held // 4) + GLUE * (1 + len(messages))
         return self.renderer.shorten(messages, max(0, min(int(share * held), held - used - answer)))
+
+    def _open(self, prompt: Context, begun: str) -> str:
+        """Of what stands of a turn the part that belongs to the next action: what the policy has said in it has been acted on already,
+        but for the thinking that it is in; what was put in after that has not."""
+        put, span = "", prompt.tree[prompt.span]
+        while span.kind == Kind.FORCED and span.parent != ROOT:
+            put = (span.message.text if span.message else "") + put
+            span = prompt.tree[span.parent]
+        if span.kind != Kind.ACTION:
+            return begun
+        thinks = self.protocol.thinking
+        return (thinks[0] if thinks and read(begun.removesuffix(put), thinks).thinking else "") + put
 
     def _read(self, begun: str, text: str) -> Action:
         """The action in `text`, where `begun` stands before it in the same turn."""

@@ -2,17 +2,17 @@
 
 An agent program is an async function of a session.  What it samples through `session.act` is stored in the trajectory tree token
 for token; what the world pays in `session.step` lands on the action that earned it; what fails is classed.  A program that needs
-more (several contexts, a search, two policies) uses the same four calls: `reset`, `open`, `act`, `step`.
+more (several contexts, a search, two policies) uses the same four calls: `reset`, `open`, `act`, `step`; a search also `snapshot`,
+`restore` and `explore`, which steps on one branch.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sojourn.core import (
     Action,
@@ -24,7 +24,7 @@ from sojourn.core import (
     Message,
     Observation,
     Oracle,
-    Range,
+    Restorable,
     Reward,
     StateKey,
     StopReason,
@@ -32,12 +32,13 @@ from sojourn.core import (
     ToolSpec,
     Transition,
     assistant,
-    check,
     handover,
     named,
 )
+from sojourn.policy.limits import Limits, Used
 from sojourn.policy.policy import Policy
 from sojourn.policy.running import Runner, UserCode
+from sojourn.policy.turns import put_in
 
 T = TypeVar("T")
 
@@ -49,26 +50,6 @@ def stable_hash(*parts: object) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What an episode may use."""
-
-    max_turns: Annotated[int, Range(1)] = 8
-    """Environment steps; then the episode is truncated with `StopReason.TURN_LIMIT`."""
-    max_acts: Annotated[int, Range(0)] = 0
-    """Actions that policies may sample, in all contexts together; then the same.  0 for no limit."""
-    max_sampled: Annotated[int, Range(0)] = 0
-    """Tokens that policies may sample, in all contexts together; then `StopReason.TOKEN_LIMIT`.  0 for no limit."""
-    step_seconds: Annotated[float, Range(0, above=True)] = 120.0
-    """Deadline of one reset or step; past it the infrastructure is at fault, not the policy."""
-    observation_share: Annotated[float, Range(0, 1, above=True)] = 0.25
-    """What one observation may take of the tokens that the engine holds; a longer one loses its middle.  Raise it for worlds that say
-    much, seldom."""
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
 Program = Callable[["Session"], Awaitable[None]]
 """An agent program.  It returns when the episode is over."""
 
@@ -78,6 +59,14 @@ def resumable(program: Program) -> Program:
     variables of its own.  Credit that plays on from every state (VinePPO) asks for it."""
     program.resumable = True  # type: ignore[attr-defined]
     return program
+
+
+class Explored(NamedTuple):
+    """What came of a step on one branch of a search.  stop: why the branch ended, None if it goes on."""
+
+    observation: Observation
+    stop: StopReason | None
+    info: Mapping[str, Any]
 
 
 class Session:
@@ -118,6 +107,11 @@ class Session:
     @property
     def done(self) -> bool:
         return self.episode.stop is not None
+
+    @property
+    def used(self) -> Used:
+        """What the episode has used so far, on all branches together."""
+        return Used(self._acts, self._sampled, self._steps)
 
     async def reset(self, *, seed: int | None = None) -> Observation:
         """Start the world.  All episodes of a group get the same world seed."""
@@ -169,13 +163,23 @@ class Session:
             source=source,
         )
 
-    async def act(self, context: Context, *, policy: str | None = None, legal: Sequence[str] = ()) -> tuple[Context, Action]:
+    async def act(
+        self,
+        context: Context,
+        *,
+        policy: str | None = None,
+        legal: Sequence[str] = (),
+        stop: Sequence[str] = (),
+        most: int | None = None,
+    ) -> tuple[Context, Action]:
         """Let the agent of the context speak; with `legal`, one of these texts and nothing else.  Acting twice from one context makes
-        siblings.  `policy`: who speaks, if not the one on the agent's seat."""
+        siblings.  `policy`: who speaks, if not the one on the agent's seat.  `stop`: texts that end this action, too; `most`: tokens of
+        it; see `continue_with`."""
         prompt, speaker = context.prompted(), self._policy(policy, context.agent)
-        most = self._left()
+        most = min((each for each in (most, self._left()) if each is not None), default=None)
         anchor = await self._ask(self.environment.state_key) if isinstance(self.environment, StateKey) else None
-        child, action = await speaker.act(prompt, seed=self._draw(prompt, speaker.name), anchor=anchor, legal=legal, most=most)
+        seed = self._draw(prompt, speaker.name)
+        child, action = await speaker.act(prompt, seed=seed, anchor=anchor, legal=legal, most=most, stop=stop)
         self.episode.actions.append(child.span)
         self._sampled += len(child.tree[child.span].tokens)
         return child, action
@@ -215,11 +219,46 @@ class Session:
         self.episode.actions.append(child.span)
         return child
 
-    async def step(self, context: Context, action: Action) -> Observation:
-        """Give the action that ended `context` to the world; the reward lands on it."""
+    def continue_with(self, context: Context, text: str, *, policy: str | None = None) -> Context:
+        """Put `text` into the turn that the policy has begun; `act` then goes on in the same turn.  What is put in is no action and never
+        trained; an end of the turn that the policy has sampled is overruled (`policy.turns`)."""
+        return put_in(self.episode, context, text, self._policy(policy, context.agent))
+
+    async def snapshot(self) -> object:
+        """The world's state now, to go back to.  Raises `ValueError` if the world cannot."""
+        if not isinstance(self.environment, Restorable):
+            raise ValueError(
+                f"{type(self.environment).__name__} cannot go back to an earlier state, which a search does: give it `snapshot` and `restore`"
+            )
+        kept: object = await self._ask(self.environment.snapshot)
+        return kept
+
+    async def restore(self, snapshot: object) -> None:
+        """Bring the world back to where it was."""
+        await self._ask(self.environment.restore, snapshot)
+
+    async def explore(self, context: Context, action: Action, *, last: bool = False) -> Explored:
+        """`step` on one branch of a search: what ends there ends the branch, and the episode goes on elsewhere.  last: the branch ends here
+        even if the world could go on; what stands is scored."""
+        self.episode.info = {}
+        transition = await self._taken(context, action)
+        self._steps += 1
+        stop = StopReason.TERMINATED if transition.terminated else StopReason.TRUNCATED if transition.truncated else None
+        if stop is None and last:
+            stop = StopReason.TURN_LIMIT
+            await self._scored(context)
+        return Explored(self._fitted(transition.observation, context, context.agent), stop, dict(self.episode.info))
+
+    async def _taken(self, context: Context, action: Action) -> Transition:
+        """The world takes the action that ended `context`; the reward lands on it."""
         transition = handover.transition(await self._ask(self.environment.step, action), self.environment)
         self._note(transition)
         self.reward(context, transition.reward)
+        return transition
+
+    async def step(self, context: Context, action: Action) -> Observation:
+        """Give the action that ended `context` to the world; the reward lands on it."""
+        transition = await self._taken(context, action)
         await self._stepped(transition, context)
         return self._fitted(transition.observation, context, context.agent)
 
@@ -271,8 +310,11 @@ class Session:
         """End the episode where it is, at a limit that is not the world's.  The world scores what stands; that is paid to the action that
         ended `context`, else to the last one."""
         self.stop(reason)
-        if not self._begun:
-            return
+        if self._begun:
+            await self._scored(context)
+
+    async def _scored(self, context: Context | None) -> None:
+        """What stands is scored, and paid as `cut` says."""
         stands = await self._ask(self.environment.truncate)
         door = handover.joint if isinstance(stands, JointTransition) else handover.transition
         transition = door(stands, self.environment, "truncate")

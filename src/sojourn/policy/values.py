@@ -11,7 +11,7 @@ from dataclasses import replace
 from statistics import mean
 from typing import Any
 
-from sojourn.core import Action, BudgetSpent, Context, Episode, Message, Observation, Restorable
+from sojourn.core import Action, BudgetSpent, Context, Episode, Message, Observation
 from sojourn.policy.session import Program, Session, stable_hash
 
 
@@ -26,23 +26,21 @@ class ValuedSession(Session):
         super().__init__(*session, **settings)
         self._program, self._rollouts = program, rollouts
 
-    async def act(self, context: Context, *, policy: str | None = None, legal: Sequence[str] = ()) -> tuple[Context, Action]:
+    async def act(self, context: Context, *, policy: str | None = None, **how: Any) -> tuple[Context, Action]:
         seed = self._draw(context, f"value of {policy or context.agent}")
         value = mean([await self._continued(context, stable_hash(seed, number)) for number in range(self._rollouts)])
-        child, action = await super().act(context, policy=policy, legal=legal)
+        child, action = await super().act(context, policy=policy, **how)
         child.tree[child.span].value = value
         return child, action
 
     async def _continued(self, context: Context, seed: int) -> float:
         """The return of one continuation; a full context ends it."""
-        world = self.environment
-        assert isinstance(world, Restorable), "the trainer has checked"
-        snapshot = await self._ask(world.snapshot)
+        snapshot = await self.snapshot()
         episode = Episode(f"{self.episode.id}/value {len(self.episode.actions)}", self.task, self.episode.tree)
         limits = replace(self.limits, max_turns=self.limits.max_turns - self._steps)
         continuation = _Continuation(
             episode,
-            world,
+            self.environment,
             self.policies,
             seed=seed,
             limits=limits,
@@ -56,7 +54,7 @@ class ValuedSession(Session):
         except BudgetSpent as spent:
             await continuation.cut(spent.stop)
         finally:
-            await self._ask(world.restore, snapshot)
+            await self.restore(snapshot)
         return episode.total
 
 

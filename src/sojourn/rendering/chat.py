@@ -103,6 +103,10 @@ class ChatRenderer:
         ends = any(text.endswith(stop) for stop in self.protocol.stop)
         return self._encode(cut(well_formed(text), self._own) + ("" if ends else self.template.end_of_turn))
 
+    def as_said(self, text: str) -> list[int]:
+        """Tokens of `text` in the middle of the assistant's turn."""
+        return [i for piece in cut(well_formed(text), self._own).split(CUT) for i in self._encoded_after(piece)]
+
     def shorten(self, messages: Sequence[Message], limit: int) -> tuple[Message, ...]:
         """The messages with the middle of long texts left out, so that their texts take `limit` tokens at most."""
         return shortened(messages, limit, self._plain, self._text)

@@ -20,6 +20,7 @@ from sojourn.policy import Limits, Program
 from sojourn.rendering.protocols import ActionProtocol
 
 if TYPE_CHECKING:
+    from sojourn.training.evaluations import Evaluation
     from sojourn.training.roles import Role
 
 
@@ -152,5 +153,7 @@ class Experiment:
     kept: Mapping[str, Kept] = field(default_factory=dict)
     """What outlives an episode, by name: a skill store, memories, a pool of tasks.  Programs reach it as `session.kept`; it is in the
     checkpoint."""
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    """What is measured beside held-out success, by name, whenever that is (`training.evaluations`)."""
     shaping: Mapping[str, Shaping] = field(default_factory=dict)
     """Reward terms by name that are paid on top, before filters and credit: penalties of length, of tool calls."""

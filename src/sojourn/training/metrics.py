@@ -24,7 +24,7 @@ def entropy_estimate(table: Columns) -> float:
     return -float(table.logp_T[counted_T].mean()) if counted_T.any() else 0.0
 
 
-def outcome(group: EpisodeGroup, views: Mapping[str, Sequence[EpisodeGroup]]) -> Outcome | None:
+def outcome(group: EpisodeGroup, views: Mapping[str, Sequence[EpisodeGroup]], advantage: float = 0.0) -> Outcome | None:
     """What the curriculum hears of a group, of which `views` are what each role that learns lived; None if nothing of it is valid.
 
     A group teaches if somebody's branches earned differently.
@@ -33,7 +33,7 @@ def outcome(group: EpisodeGroup, views: Mapping[str, Sequence[EpisodeGroup]]) ->
         return None
     silent = all(len({earned for e in each.valid for earned in e.returns}) == 1 for own in views.values() for each in own)
     returns = {name: tuple(e.total for each in own for e in each.valid) for name, own in views.items()}
-    return Outcome(group.task, float(np.mean([e.success for e in group.valid])), silent, returns)
+    return Outcome(group.task, float(np.mean([e.success for e in group.valid])), silent, returns, advantage)
 
 
 def statistics(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.league import League
 from sojourn.training.learning import Learning
 from sojourn.training.roles import Role, cast
-from sojourn.training.seats import views
+from sojourn.training.seats import lived, views
 
 
 class Player:
@@ -59,6 +59,10 @@ class Player:
     def view(self, groups: Sequence[EpisodeGroup]) -> list[EpisodeGroup]:
         """The groups as this role lived them."""
         return views(groups, self.agents) if self.agents else list(groups)
+
+    def lived(self, groups: Sequence[EpisodeGroup]) -> list[EpisodeGroup]:
+        """The same, without groups in which others acted alone."""
+        return self.view(lived(groups, self.agents))
 
     def renew(self, step: int) -> None:
         """The step of this number begins, or has ended: what was computed with other weights, or by an evaluation, is forgotten."""
@@ -106,8 +110,8 @@ class FormerPlayer(Player):
         """Note how the learner fared in the groups of the last `policies`."""
         assert self.league is not None
         for version, group in zip(self.met, groups, strict=True):
-            for lived in self.of.view([group]):
-                self.league.record(version, [episode.total for episode in lived.valid])
+            for view in self.of.view([group]):
+                self.league.record(version, [episode.total for episode in view.valid])
 
     def _former(self, version: int, **sampling: Any) -> Policy:
         assert self.league is not None

@@ -118,7 +118,8 @@ class Rollout:
         started = time.monotonic()
         await self._run(episode, seed)
         while not episode.valid and episode.attempts <= self.retries and not _of(episode, FailureKind.CODE):
-            episode.actions, episode.reward, episode.info, episode.failures, episode.stop = [], {}, {}, [], None
+            episode.actions, episode.reward, episode.paid = [], {}, {}
+            episode.info, episode.failures, episode.stop = {}, [], None
             episode.attempts += 1
             await self._run(episode, seed)
         on_path = {span for action in episode.actions for span in episode.tree.path(action)[:-1]}

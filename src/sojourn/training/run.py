@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sojourn.core import Episode, EpisodeGroup
+from sojourn.core import EpisodeGroup
 from sojourn.engine.worker import compute
 from sojourn.phases import breakdown, recording, trace
 from sojourn.store import RunFolder, to_row, write_episodes, write_json
 from sojourn.store.code import code_of, fingerprints, keep_code, modules_of
 from sojourn.training import checkpoint, weights
+from sojourn.training.evaluations import GREEDY, Evaluation
 from sojourn.training.trainer import Trainer
 from sojourn.viewer.progress import Progress
 
@@ -153,26 +154,19 @@ class Run:
     def _missing(self, when: str) -> list[str]:
         config, step = self.trainer.config, self.trainer.step
         due = {"before": config.eval_before, "during": config.eval_every and step % config.eval_every == 0, "after": True}[when]
-        modes = ("sampled", "greedy") if config.eval_greedy else ("sampled",)
-        return [mode for mode in modes if due and config.eval_tasks and not self.folder.evaluated(when, step, mode)]
+        held_out = ("sampled", *(("greedy",) if config.eval_greedy else ())) if config.eval_tasks else ()
+        modes = (*held_out, *self.trainer.experiment.evaluations)
+        return [mode for mode in modes if due and not self.folder.evaluated(when, step, mode)]
 
     async def _evaluate(self, when: str, mode: str) -> None:
-        trainer = self.trainer
-        tasks = trainer.held_out(trainer.config.eval_tasks)
-        with self.progress.phase(f"evaluate {when}", total=len(tasks)) as phase:
-            groups = await trainer.evaluate(tasks, greedy=mode == "greedy", done=lambda e: phase.advance(1, e.sampled))
+        trainer, named = self.trainer, self.trainer.experiment.evaluations.get(mode)
+        how = named or (GREEDY if mode == "greedy" else Evaluation())
+        tasks = named.drawn(trainer.experiment.tasks) if named else trainer.held_out(trainer.config.eval_tasks)
+        with self.progress.phase(f"evaluate {when}", total=len(tasks) * how.repetitions) as phase:
+            groups = await trainer.evaluate(tasks, how, done=lambda e: phase.advance(1, e.sampled))
         self._keep(f"eval-{when}-{mode}", groups)
-        by_level: dict[str, list[Episode]] = defaultdict(list)
-        for group in groups:
-            by_level[group.task.level] += group.valid
         shared = {"eval": when, "step": trainer.step, "mode": mode}
-        self.folder.log_eval(
-            *(
-                {**shared, "level": level, "tasks": len(episodes), "success": float(np.mean([e.success for e in episodes]))}
-                for level, episodes in by_level.items()
-                if episodes
-            )
-        )
+        self.folder.log_eval(*(shared | row for row in how.rows(groups)))
 
     def summary(self) -> dict[str, Any]:
         """What the run came to; also written to `summary.json`."""
@@ -180,9 +174,20 @@ class Run:
         for when in ("before", "after"):
             rows = [r for r in self.folder.evals() if r["eval"] == when and r["mode"] == "sampled"]
             summary[f"success_{when}"] = {row["level"]: row["success"] for row in rows}
+        if self.trainer.experiment.evaluations:
+            summary["evaluations"] = self._named_evaluations()
         summary |= self._ledger()
         self.folder.write_summary(summary)
         return summary
+
+    def _named_evaluations(self) -> dict[str, Any]:
+        """By name, before and after, and level: what was measured."""
+        found: dict[str, Any] = {name: {} for name in self.trainer.experiment.evaluations}
+        for row in self.folder.evals():
+            if row["mode"] in found and row["eval"] != "during":
+                numbers = {key: value for key, value in row.items() if key not in ("eval", "step", "mode", "level")}
+                found[row["mode"]].setdefault(row["eval"], {})[row["level"]] = numbers
+        return found
 
     def _ledger(self) -> dict[str, Any]:
         """What became of the episodes, with the first failure, and a word of advice where nothing could be learned."""

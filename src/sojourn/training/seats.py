@@ -24,6 +24,17 @@ def views(groups: Sequence[EpisodeGroup], agents: Sequence[str]) -> list[Episode
     return [_view(group, agent) for group in groups for agent in agents]
 
 
+def lived(groups: Sequence[EpisodeGroup], agents: Sequence[str]) -> list[EpisodeGroup]:
+    """The groups in which one of `agents` acted, or nobody did; all of them for no agents.  What others did alone, as a proposer does, is
+    not theirs, and must not count in their denominators."""
+    return [group for group in groups if not agents or not (acted := acting(group)) or acted & set(agents)]
+
+
+def acting(group: EpisodeGroup) -> set[str]:
+    """Who acted in it."""
+    return {group.tree[span].agent for episode in group.episodes for span in episode.actions}
+
+
 def _view(group: EpisodeGroup, agent: str) -> EpisodeGroup:
     lived = [_lived(episode, agent) for episode in group.episodes]
     return replace(group, key=f"{group.key}#{agent}", episodes=lived)

@@ -19,18 +19,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sojourn.agents import demonstrate
 from sojourn.core import Episode, EpisodeGroup, Restorable, Task, distinct
 from sojourn.credit import reads
+from sojourn.curriculum import dealt
+from sojourn.curriculum.curriculum import Pays
 from sojourn.engine.local import LocalEngine
 from sojourn.engine.worker import compute
 from sojourn.objectives import Supervised
 from sojourn.policy.running import UserCode
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
-from sojourn.training import algorithm, checkpoint, setup
+from sojourn.training import algorithm, checkpoint, programs, setup
 from sojourn.training.config import Experiment, TrainConfig
+from sojourn.training.evaluations import Evaluation, check_names
 from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import Ledger
-from sojourn.training.metrics import advantages_by_span, of_the_oracle, outcome, statistics
+from sojourn.training.metrics import of_the_oracle, statistics
+from sojourn.training.outcomes import advantages, outcomes
 from sojourn.training.players import FormerPlayer, Player, players
+from sojourn.training.plays import Plays
 from sojourn.training.rollout import Rollout
 from sojourn.training.stored import Stored, kinds_for
 
@@ -46,7 +51,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
         self.config = config
-        self.experiment = experiment = algorithm.applied(experiment, config)
+        self.experiment = experiment = programs.played(algorithm.applied(experiment, config), config)
+        self.program = programs.sampled(experiment, config)
         kinds = kinds_for(experiment.objective, experiment.credit)
         self.stored = Stored(config.episodes, seed=config.seed, kinds=kinds) if config.episodes else None
         self._refuse()
@@ -59,6 +65,7 @@ class Trainer:
         self.code = UserCode(max_errors=config.max_errors)
         self.step = 0
         self._last: dict[str, tuple[list[EpisodeGroup], Learned]] = {}
+        self._played: set[int] = set()
         self._renew()
 
     def _refuse(self) -> None:
@@ -66,6 +73,7 @@ class Trainer:
         from sojourn.training.roles import cast
 
         config, experiment = self.config, self.experiment
+        check_names(experiment.evaluations)
         largest = self.stored.largest if self.stored else config.group_size
         trained = [role for role in cast(experiment).values() if role.trained]
         if not trained:
@@ -77,7 +85,7 @@ class Trainer:
             algorithm.warn(parts, numbers)
             if "value_S" in reads(parts.credit):
                 self._values = config.value_rollouts
-        program = experiment.program
+        program = self.program
         if self._values and not getattr(program, "resumable", False):
             raise ValueError(
                 f"this credit plays on from every state, and {getattr(program, '__name__', program)} is not known to go on in the middle of an "
@@ -173,16 +181,17 @@ class Trainer:
             metrics["roles"] = list(self.players)
         self.step += 1
         self._renew()
-        outcomes = [known for group in groups if (known := outcome(group, self._views(group))) is not None]
+        own = [group for group in groups if id(group.tree) not in self._played]  # what the curriculum played itself it knows
+        heard = outcomes(own, self.learners, self._last.values())
         if not warming_up and not self.stored:  # what others solve says nothing about the policy
-            self.experiment.curriculum.observe(outcomes)
-            self.signals += sum(not each.zero_signal for each in outcomes)
+            self.experiment.curriculum.observe(heard)
+            self.signals += sum(not each.zero_signal for each in heard)
         finished = time.monotonic()
         return groups, {
             **metrics,
             "step": self.step,
             **(of_the_oracle(statistics(groups)) if warming_up else statistics(groups)),
-            **({} if warming_up else {"zero_signal": float(np.mean([o.zero_signal for o in outcomes]))}),
+            **({} if warming_up else {"zero_signal": float(np.mean([o.zero_signal for o in heard]))}),
             "lr": self.learning.learner.optimizer.learning_rate,
             "seconds/sample": after_sampling - began,
             "seconds/train": finished - after_sampling,
@@ -194,14 +203,13 @@ class Trainer:
         """The metrics of a role, under its name where there are several."""
         return {name if len(self.learners) == 1 else f"{player.name}/{name}": value for name, value in metrics.items()}
 
-    def _views(self, group: EpisodeGroup) -> dict[str, list[EpisodeGroup]]:
-        return {player.name: player.view([group]) for player in self.learners}
-
     async def _learn(self, player: Player, groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
         """What one role makes of the step's episodes: its metrics."""
         learning, parts = player.learning, player.experiment
         assert learning is not None
-        own = player.view(groups)
+        own = player.lived(groups)
+        if not own:
+            return {}
         episodes = [episode for group in own for episode in group.episodes]
         ledger = self.ledgers[player.name]
         told = of_the_oracle(statistics(own)) if self.warming_up else statistics(own)
@@ -224,24 +232,28 @@ class Trainer:
     async def _sample(self, done: Callable[[Episode], None]) -> list[EpisodeGroup]:
         """The step's groups: as many as the config says, and for those that the filters drop others, as long as rounds are left.
         [DAPO, arXiv 2503.14476, sec. 3.2]"""
-        rollout = replace(self.rollout(), value_rollouts=self._values)
-        if self.warming_up:
-            rollout = replace(rollout, program=demonstrate)
+        program = demonstrate if self.warming_up else self.program
+        rollout = replace(self.rollout(), program=program, value_rollouts=self._values)
         groups: list[EpisodeGroup] = []
         seed = stable_hash(self.config.seed, "train", self.step)
+        curriculum, everyone = self.experiment.curriculum, self.players.values()
+        plays = Plays(rollout, everyone, self.step, seed, done, self.warming_up)
         for number in range(self.config.sampling_rounds):
             missing = self.config.groups - (self._kept(groups) if number else 0)
             if missing == 0:
                 break
-            tasks = self.experiment.curriculum.next(missing)
-            met = [player.policies(stable_hash(self.step, number), missing) for player in self.players.values()]
+            tasks = await dealt(curriculum, missing, plays)
+            met = [player.policies(stable_hash(self.step, number), missing) for player in everyone]
             policies = [{policy.name: policy for policy in each} for each in zip(*met, strict=True)]
             fresh = await rollout.groups(tasks, size=self.group_size, seed=seed, start=len(groups), done=done, policies=policies)
-            for player in self.players.values():
+            for player in everyone:
                 if isinstance(player, FormerPlayer):
                     player.record(fresh)
             groups += fresh
-        return groups
+        self._played = {id(group.tree) for group in plays.groups}
+        if isinstance(curriculum, Pays):
+            curriculum.pay(outcomes(groups, self.learners))
+        return [*groups, *plays.groups]
 
     def _kept(self, groups: Sequence[EpisodeGroup]) -> int:
         """Groups of which somebody learns something."""
@@ -268,12 +280,14 @@ class Trainer:
         return [task for level in source.levels for task in distinct(source, "test", level, count)]
 
     async def evaluate(
-        self, tasks: Sequence[Task], *, greedy: bool = False, done: Callable[[Episode], None] = lambda _: None
+        self, tasks: Sequence[Task], how: Evaluation | None = None, *, done: Callable[[Episode], None] = lambda _: None
     ) -> list[EpisodeGroup]:
-        """Play each task once; a function of the weights, the config's seed aside."""
+        """Play each task as `how` says, once by default; a function of the weights, the config's seed aside."""
         self._renew()  # what was played before it must not matter to an evaluation
-        rollout = self.rollout(temperature=0.0) if greedy else self.rollout()
-        return await rollout.groups(tasks, size=1, seed=stable_hash(self.config.seed, "test"), done=done)
+        how, parts = how or Evaluation(), self.experiment
+        world, program = how.environment or parts.environment, how.program or parts.program
+        rollout = replace(self.rollout(**how.sampling), environment=world, program=program)
+        return await rollout.groups(tasks, size=how.repetitions, seed=stable_hash(self.config.seed, "test"), done=done)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside tensors, fit for JSON."""
@@ -334,10 +348,4 @@ class Trainer:
 
     def advantages(self, groups: Sequence[EpisodeGroup]) -> list[dict[int, NDArray[np.float32]]]:
         """Of the last step's groups: for each group the advantages of its action spans."""
-        found: list[dict[int, NDArray[np.float32]]] = [{} for _ in groups]
-        for name, (own, learned) in self._last.items():
-            seats = max(1, len(self.players[name].agents))
-            for place, given in enumerate(advantages_by_span(own, learned.table, learned.advantage_T)):
-                if place // seats < len(groups):
-                    found[place // seats] |= given
-        return found
+        return advantages(groups, self._last.values())

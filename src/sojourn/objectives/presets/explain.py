@@ -33,6 +33,7 @@ def explain(name: str, preset: Preset) -> str:
         lines += [FORMULA, ""]
     for label, part in _labelled(preset):
         lines += [label, *_describe(part, 1), ""]
+    lines += [f"program   {preset.program}"] if preset.program else []
     lines += [f"constant  {constant}" for constant in preset.constants]
     lines += [f"note      {preset.note}"] if preset.note else []
     return "\n".join(lines).rstrip() + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from sojourn.credit import Credit, Filter
 from sojourn.credit.ranges import checked
 from sojourn.objectives.controllers import EntropyTarget, KlTarget, Reference
@@ -32,6 +34,9 @@ class Preset:
     """What the KL coefficient follows; None keeps it."""
     entropy_target: EntropyTarget | None = None
     """What the entropy bonus follows; None keeps it."""
+    program: Literal["", "tree", "branches", "notes"] = ""
+    """The agent program that it is played with: a tree of siblings, branches where the policy is uncertain, or one that reads in pieces and
+    keeps notes; "" for the recipe's own."""
     constants: tuple[str, ...] = ()
     """Where the numbers come from, one sentence each."""
     note: str = ""

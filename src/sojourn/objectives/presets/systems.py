@@ -72,6 +72,7 @@ SYSTEMS: dict[str, Preset] = {
         objective=PolicyGradient(trust_region=Clip(low=0.2, high=0.2, dual=3.0), kl=Kl(coefficient=0.001)),
         filters=(ZeroSignal(),),
         reference=FROZEN,
+        program="notes",
         constants=("beta 1e-3, clip 0.2, dual clip 3: official scripts",),
     ),
     "grpo_roc": Preset(

@@ -80,14 +80,16 @@ TURN_LEVEL: dict[str, Preset] = {
         paper="arXiv 2507.19849",
         credit=LeafRelative(shared="soft"),
         objective=PPO,
+        program="branches",
         constants=(PPO_CLIPS,),
-        note="branching by entropy is the agent program's part; a shared action has one place in the denominator, in the paper one for each leaf",
+        note="a shared action has one place in the denominator, in the paper one for each leaf",
     ),
     "arpo_hard": Preset(
         title="ARPO, hard",
         paper="arXiv 2507.19849",
         credit=LeafRelative(shared="hard"),
         objective=PPO,
+        program="branches",
         constants=(PPO_CLIPS,),
     ),
     "tree_rpo": Preset(
@@ -96,6 +98,7 @@ TURN_LEVEL: dict[str, Preset] = {
         credit=TreeRPO(),
         objective=PolicyGradient(trust_region=PPO_CLIP, kl=Kl(coefficient=0.001), aggregation=SEQUENCES),
         reference=FROZEN,
+        program="tree",
         constants=(PPO_CLIPS, "beta 0.001 is ours"),
     ),
     "tree_po": Preset(
@@ -103,6 +106,7 @@ TURN_LEVEL: dict[str, Preset] = {
         paper="arXiv 2508.17445",
         credit=Then(credit=TreePO(), transforms=(Whiten(centre=False),)),
         objective=PPO,
+        program="tree",
         constants=(PPO_CLIPS,),
     ),
     "entropy_advantage": Preset(

@@ -1,0 +1,123 @@
+"""Named evaluations: other tasks, another program, other sampling, several tries; what of n tries can be said without bias.
+
+pass@k    some of k tries solves the task:  1 - C(n - c, k) / C(n, k)        c solved of n     [Codex, arXiv 2107.03374, eq. 1]
+pass^k    all of k tries solve it:          C(c, k) / C(n, k)                                  [tau-bench, arXiv 2406.12045]
+maj@n     the answer that most of the n tries gave is right, as often as it is drawn among those that tie      [arXiv 2203.11171]
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import comb
+from typing import Any
+
+import numpy as np
+
+from sojourn.core import Episode, EpisodeGroup, Task, TaskSource, distinct
+from sojourn.policy import Program
+
+
+def said_last(episode: Episode) -> str:
+    """The answer of an episode: its `info["answer"]`, else the text of its last action."""
+    if "answer" in episode.info:
+        return str(episode.info["answer"])
+    message = episode.tree[episode.actions[-1]].message if episode.actions else None
+    return message.text.strip() if message else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One way to measure; None: as the experiment says."""
+
+    tasks: TaskSource | None = None
+    """Where the tasks are from; their test split."""
+    count: int = 64
+    """Tasks of each level, none twice."""
+    program: Program | None = None
+    environment: Callable[[], Any] | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """What is sampled otherwise: `{"temperature": 0.0}`."""
+    repetitions: int = 1
+    """Tries of each task."""
+    ks: tuple[int, ...] = ()
+    """The k of pass@k and pass^k; none above `repetitions`."""
+    answer: Callable[[Episode], str] | None = None
+    """What a try answered, for maj@n; None measures no majority.  `said_last` is the obvious one."""
+    metrics: Mapping[str, Callable[[Sequence[Episode]], float]] = field(default_factory=dict)
+    """Numbers of your own, each of the tries of one task; their mean over tasks is reported."""
+
+    def __post_init__(self) -> None:
+        if wrong := [k for k in self.ks if not 1 <= k <= self.repetitions]:
+            raise ValueError(
+                f"Evaluation(ks={self.ks}, repetitions={self.repetitions}): k={wrong[0]} needs that many tries; raise repetitions"
+            )
+
+    def drawn(self, source: TaskSource) -> list[Task]:
+        """Its tasks; `source` is the experiment's."""
+        own = self.tasks or source
+        return [task for level in own.levels for task in distinct(own, "test", level, self.count)]
+
+    def rows(self, groups: Sequence[EpisodeGroup]) -> list[dict[str, Any]]:
+        """One row for each level: means over its tasks; a try that came to no result is none."""
+        by_level: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for group in groups:
+            if group.valid:
+                by_level[group.task.level].append(self.measured(group.valid))
+        return [
+            {"level": level, "tasks": len(found)}
+            | {name: float(np.mean([each[name] for each in found if name in each])) for name in found[0] | found[-1]}
+            for level, found in by_level.items()
+        ]
+
+    def measured(self, tries: Sequence[Episode]) -> dict[str, float]:
+        """What the tries of one task say."""
+        n, solved = len(tries), [episode.success for episode in tries]
+        found = {"success": float(np.mean(solved))}
+        for k in (k for k in self.ks if k <= n):
+            found |= {f"pass@{k}": pass_at(n, sum(solved), k), f"pass^{k}": pass_all(n, sum(solved), k)}
+        if self.answer is not None:
+            found[f"maj@{self.repetitions}"] = majority([self.answer(episode) for episode in tries], solved)
+        return found | {name: float(metric(tries)) for name, metric in self.metrics.items()}
+
+
+GREEDY = Evaluation(sampling={"temperature": 0.0})
+
+
+def check_names(evaluations: Mapping[str, Evaluation]) -> None:
+    """Raise `ValueError` for a name that another evaluation has, or that no file can have."""
+    for name in evaluations:
+        if name in ("sampled", "greedy") or not re.fullmatch(r"\w+", name):
+            raise ValueError(f"evaluations has '{name}': choose another name, of letters, digits and '_'")
+
+
+def pass_at(n: int, solved: int, k: int) -> float:
+    """The chance that one of k tries, drawn from n without putting back, solves the task.
+
+    >>> pass_at(4, 1, 2)
+    0.5
+    """
+    return 1 - comb(n - solved, k) / comb(n, k)
+
+
+def pass_all(n: int, solved: int, k: int) -> float:
+    """The chance that all of k tries, drawn from n without putting back, solve the task.
+
+    >>> pass_all(4, 3, 2)
+    0.5
+    """
+    return comb(solved, k) / comb(n, k)
+
+
+def majority(answers: Sequence[str], solved: Sequence[bool]) -> float:
+    """How right the most frequent answer is: the mean over the answers that are equally frequent, each as right as its tries.
+
+    >>> majority(["4", "5", "4", "5", "6"], [True, False, True, False, False])
+    0.5
+    """
+    counts = Counter(answers)
+    most = [answer for answer, count in counts.items() if count == max(counts.values())]
+    right = [np.mean([ok for given, ok in zip(answers, solved, strict=True) if given == answer]) for answer in most]
+    return float(np.mean(right))

@@ -1,0 +1,106 @@
+"""Named evaluations: estimators by hand and by counting, and a run that measures with them before and after."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_run import config, experiment
+
+from sojourn.core import Episode, EpisodeGroup, Task, TrajectoryTree
+from sojourn.policy import Session
+from sojourn.store import RunFolder
+from sojourn.training import Evaluation, train
+from sojourn.training.evaluations import check_names, majority, pass_all, pass_at
+
+
+@pytest.mark.parametrize("n", range(1, 7))
+def test_estimators_are_means_over_all_draws(n: int) -> None:
+    for solved in range(n + 1):
+        tries = [i < solved for i in range(n)]
+        for k in range(1, n + 1):
+            draws = list(combinations(tries, k))
+            assert pass_at(n, solved, k) == pytest.approx(np.mean([any(draw) for draw in draws]))
+            assert pass_all(n, solved, k) == pytest.approx(np.mean([all(draw) for draw in draws]))
+
+
+def test_the_majority_is_as_right_as_what_most_say() -> None:
+    assert majority(["a", "b", "b"], [True, False, False]) == 0.0
+    assert majority(["a", "a", "b"], [True, True, False]) == 1.0
+    assert majority(["a", "b"], [True, False]) == 0.5
+
+
+def group(level: str, *solved: bool) -> EpisodeGroup:
+    task, tree = Task(f"{level}", {}, level), TrajectoryTree()
+    episodes = [
+        Episode(f"{level}/{i}", task, tree, info={"success": ok, "answer": "x" if ok else i}) for i, ok in enumerate(solved)
+    ]
+    return EpisodeGroup(level, task, tree, episodes)
+
+
+def test_a_row_for_each_level_with_means_over_tasks() -> None:
+    how = Evaluation(
+        repetitions=4,
+        ks=(1, 2),
+        answer=lambda episode: str(episode.info["answer"]),
+        metrics={"tries": lambda tries: float(len(tries))},
+    )
+    rows = how.rows(
+        [group("1", True, True, False, False), group("1", False, False, False, False), group("2", True, True, True, False)]
+    )
+    assert rows[0] == {
+        "level": "1",
+        "tasks": 2,
+        "success": 0.25,
+        "pass@1": 0.25,
+        "pass^1": 0.25,
+        "pass@2": pytest.approx((5 / 6) / 2),
+        "pass^2": pytest.approx((1 / 6) / 2),
+        "maj@4": 0.5,
+        "tries": 4.0,
+    }
+    assert rows[1]["pass^2"] == pytest.approx(0.5) and rows[1]["maj@4"] == 1.0
+
+
+def test_more_draws_than_tries_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"k=8 needs that many tries"):
+        Evaluation(ks=(1, 8), repetitions=4)
+
+
+@pytest.mark.parametrize("name", ["sampled", "a/b", ""])
+def test_names_that_are_taken_or_no_file_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="choose another name"):
+        check_names({name: Evaluation()})
+
+
+async def twice(session: Session) -> None:
+    context, _ = await session.act(session.open(await session.reset()))
+    context, action = await session.act(context)
+    await session.step(context, action)
+
+
+def test_a_run_measures_before_and_after_and_a_resumed_one_not_again(tmp_path: Path, model: Path) -> None:
+    from dataclasses import replace
+
+    ways: dict[str, Any] = {
+        "tries": Evaluation(repetitions=3, ks=(1, 3), count=2),
+        "twice": Evaluation(program=twice, count=1, sampling={"temperature": 0.0}),
+    }
+    parts = replace(experiment(), evaluations=ways)
+    settings = config(tmp_path / "run", model, steps=1, eval_every=0)
+    summary = train(settings, parts)
+    rows = RunFolder(tmp_path / "run").evals()
+    assert [(row["eval"], row["mode"], row["tasks"]) for row in rows] == [
+        (when, mode, tasks) for when in ("before", "after") for mode, tasks in (("sampled", 2), ("tries", 2), ("twice", 1))
+    ]
+    named = summary["evaluations"]["tries"]["after"]["default"]
+    assert named["pass^3"] <= named["pass@1"] <= named["pass@3"]
+    assert named["pass@1"] == pytest.approx(named["success"])
+    assert json.loads((tmp_path / "run/summary.json").read_text())["evaluations"] == summary["evaluations"]
+    assert "tries" in (tmp_path / "run/report.html").read_text()
+    assert train(settings, parts) == summary
+    assert len(RunFolder(tmp_path / "run").evals()) == len(rows)
