@@ -32,15 +32,15 @@ class Config(TrainConfig):
     """Who sits on the other seat: the policy itself, which then learns on both; former selves; or the policy before training."""
     every: int = 10
     """Steps between the snapshots of the league."""
-    most: int = 8
+    most: int = 5
     """Former selves kept."""
-    entropy: float = 0.05
+    entropy: float = 0.07
     """Entropy bonus: raising it circles less, and ends farther from equilibrium."""
-    kl: float = 0.2
+    kl: float = 0.5
     """Coefficient of the divergence from the slow average."""
-    rate: float = 0.05
+    rate: float = 0.04
     """Share of the policy that the slow average takes over in a step."""
-    steps: int = 200
+    steps: int = 150
     """Rollouts."""
     groups: int = 12
     """Deals a step; each is played `group_size` times."""
@@ -50,13 +50,13 @@ class Config(TrainConfig):
     """Of one action, a letter."""
     max_context: int = 96
     """Of two turns, each a card and a few letters."""
-    concurrency: int = 256
+    concurrency: int = 64
     """Episodes in flight."""
     eval_tasks: int = 0
     """None: exploitability says more than games."""
     keep_episodes_every: int = 0
     """None: thousands of tiny contexts."""
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-3))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=5e-4))
     """How weights move."""
 
 
