@@ -11,6 +11,7 @@ Source: Lanctot et al., arXiv 1908.09453; the package `open_spiel` (extra `envs-
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_lowercase
@@ -52,11 +53,14 @@ def load(name: str) -> Any:
         import pyspiel
     except ImportError as error:
         raise ImportError("OpenSpiel is not installed: pip install 'sojourn[envs-several]'") from error
+    short = name.partition("(")[0]
+    if short not in (known := pyspiel.registered_names()):
+        near = difflib.get_close_matches(short, known, n=1, cutoff=0.4)
+        raise ValueError(f"OpenSpiel has no game '{short}'{f': did you mean {near[0]!r}?' if near else ''}")
     try:
         return pyspiel.load_game(name)
     except pyspiel.SpielError as error:
-        known = ", ".join(game for game in pyspiel.registered_names() if game[:2] == name[:2])
-        raise ValueError(f"OpenSpiel loads no game '{name}': {error} (of like names it has {known or 'none'})") from None
+        raise ValueError(f"OpenSpiel cannot load '{name}': {error}") from None
 
 
 def shown(state: Any, player: int) -> str:
