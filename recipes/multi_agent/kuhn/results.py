@@ -40,23 +40,21 @@ async def measured(trainer: Trainer) -> dict[str, float]:
     return {name: round(exploitability(world.game, await tabular(world, each)), 4) for name, each in found.items()}
 
 
-async def trained(opponent: str, seed: int, every: int, steps: int) -> dict[str, Any]:
-    """One run: exploitability every so many steps, and what it cost."""
+async def train(opponent: str, seed: int, every: int, steps: int, path: Path) -> None:
+    """One run: exploitability every so many steps, and what it cost, written each time."""
     recipe = load(str(Path(__file__).parents[1] / "kuhn.py"))
     config = recipe.config(opponent=opponent, seed=seed, **({"steps": steps} if steps else {}))
     trainer = Trainer(config, recipe.experiment(config))
-    rows = [{"step": 0, **await measured(trainer)}]
-    tokens = {"sampled": 0, "trained": 0}
+    rows, tokens = [{"step": 0, **await measured(trainer)}], 0
     for step in range(1, config.steps + 1):
         _, metrics = await trainer.train_step()
-        tokens["trained"] += int(metrics["trained_tokens"])
+        tokens += int(metrics["trained_tokens"])
         if step % every == 0:
             rows.append({"step": step, **await measured(trainer)})
             print(opponent, seed, rows[-1], file=sys.stderr, flush=True)
-    tokens["sampled"] = trainer.sampled_tokens
-    episodes = config.steps * config.groups * config.group_size
-    about = {"opponent": opponent, "seed": seed, "steps": config.steps, "episodes": episodes, "tokens": tokens}
-    return about | {"machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}", "exploitability": rows}
+            found = {"opponent": opponent, "seed": seed, "steps": step, "episodes": step * config.groups * config.group_size}
+            found |= {"trained_tokens": tokens, "machine": f"{platform.machine()}, {platform.system()}", "exploitability": rows}
+            path.write_text(json.dumps(found))
 
 
 def table(runs: list[dict[str, Any]]) -> Iterator[str]:
@@ -70,7 +68,7 @@ def table(runs: list[dict[str, Any]]) -> Iterator[str]:
         ends[run["opponent"]].append((policy[-1], rows[-1]["average"]))
         cells = [policy[0], policy[-1], mean(policy[-5:]), rows[-1]["average"], min(policy)]
         numbers = " | ".join(f"{value:.3f}" for value in cells)
-        yield f"| {run['opponent']} | {run['seed']} | {numbers} | {run['steps']} | {run['tokens']['trained']:,} |"
+        yield f"| {run['opponent']} | {run['seed']} | {numbers} | {run['steps']} | {run['trained_tokens']:,} |"
     yield ""
     for opponent, pairs in ends.items():
         below = [sum(value < THRESHOLD for value in values) for values in zip(*pairs, strict=True)]
@@ -91,9 +89,9 @@ def main() -> None:
     all_.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     if chosen.kind == "run":
-        found = asyncio.run(trained(chosen.opponent, chosen.seed, chosen.every, chosen.steps))
         chosen.out.mkdir(parents=True, exist_ok=True)
-        (chosen.out / f"{chosen.opponent}-{chosen.seed}.json").write_text(json.dumps(found, indent=1))
+        path = chosen.out / f"{chosen.opponent}-{chosen.seed}.json"
+        asyncio.run(train(chosen.opponent, chosen.seed, chosen.every, chosen.steps, path))
         return
     runs = [json.loads(path.read_text()) for path in chosen.runs]
     print("\n".join(table(runs)))

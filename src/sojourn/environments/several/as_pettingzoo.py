@@ -25,10 +25,10 @@ class _Table:
     """One of our worlds, played synchronously, with what each agent saw last.  Reset without a seed takes the next task."""
 
     def __init__(self, world: World[MultiAgentEnvironment], words: Sequence[str], longest: int) -> None:
-        self.world, self.words = world, tuple(words)
+        self.world, self.words, self.longest = world, tuple(words), longest
         self.environment = world.make()
         self.agents = tuple(self.environment.agents)
-        seen = {
+        seen: dict[str, spaces.Space[Any]] = {
             "observation": spaces.Box(0, 255, (longest,), np.uint8),
             "action_mask": spaces.Box(0, 1, (len(self.words),), np.int8),
         }
@@ -62,10 +62,9 @@ class _Table:
 
     def _bytes(self, agent: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
         text = self.shown[agent].encode()
-        (longest,) = self.observation_spaces[agent]["observation"].shape
-        if len(text) > longest:
-            raise ValueError(f"{agent} was shown {len(text)} bytes, and an observation holds {longest}: raise `longest`")
-        return np.frombuffer(text.ljust(longest, b"\0"), np.uint8)
+        if len(text) > self.longest:
+            raise ValueError(f"{agent} was shown {len(text)} bytes, and an observation holds {self.longest}: raise `longest`")
+        return np.frombuffer(text.ljust(self.longest, b"\0"), np.uint8)
 
     def close(self) -> None:
         if not self.loop.is_closed():

@@ -111,7 +111,7 @@ class PettingZooEnvironment(MultiAgentEnvironment):
         observation, info = self._given(agent)
         mask = observation.get("action_mask") if isinstance(observation, Mapping) else None
         mask = info.get("action_mask") if mask is None else mask
-        return self._words if mask is None else tuple(self._words[i] for i in np.flatnonzero(mask))
+        return self._words if mask is None else tuple(self._words[i] for i in np.flatnonzero(mask).tolist())
 
     def _seen(self, agents: Sequence[str]) -> dict[str, Observation]:
         return {agent: Observation.of(self.look(agent)) for agent in agents}
