@@ -63,6 +63,8 @@ class League:
         """Trained weights by version."""
         self.records: dict[int, Record] = {}
         """By version, also of those that are kept no longer."""
+        self.payoffs: dict[tuple[int, int], Record] = {}
+        """By the newest snapshot of the role when it played, and the version that it met: a row of the payoff matrix each `every` steps."""
 
     def due(self, version: int) -> bool:
         return version % self.former.every == 0 and version not in self.weights
@@ -90,9 +92,10 @@ class League:
 
     def record(self, version: int, returns: Sequence[float]) -> None:
         """Note games of the role against `version`, by the role's returns: above 0 is a win, 0 a draw."""
-        known = self.records[version]
-        known.games += len(returns)
-        known.score += sum(1.0 if value > 0 else 0.5 if value == 0 else 0.0 for value in returns)
+        score = sum(1.0 if value > 0 else 0.5 if value == 0 else 0.0 for value in returns)
+        for known in (self.records[version], self.payoffs.setdefault((max(self.weights), version), Record())):
+            known.games += len(returns)
+            known.score += score
 
     def describe(self) -> dict[str, float]:
         """Mean score against each version, for metrics."""
@@ -100,16 +103,32 @@ class League:
 
     def state(self) -> dict[str, Any]:
         """All but the weights, fit for JSON."""
-        return {str(version): [known.games, known.score] for version, known in self.records.items()}
+        return {
+            "records": {str(version): [known.games, known.score] for version, known in self.records.items()},
+            "payoffs": [[*pair, known.games, known.score] for pair, known in self.payoffs.items()],
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.records = {int(version): Record(int(games), float(score)) for version, (games, score) in state.items()}
+        self.records = {int(version): Record(int(games), float(score)) for version, (games, score) in state["records"].items()}
+        self.payoffs = {(int(one), int(other)): Record(int(games), float(score)) for one, other, games, score in state["payoffs"]}
 
     def state_dict(self) -> dict[int, dict[str, Tensor]]:
         return self.weights
 
     def load_state_dict(self, state: Mapping[int, dict[str, Tensor]]) -> None:
         self.weights = {int(version): dict(weights) for version, weights in state.items()}
+
+
+def standings(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The payoff matrix and the ratings of a league's `state`, for its page in the run folder.
+
+    payoffs: rows of version, version that it met, games, mean score.  elo: rating by version; that of the first is 0.
+    """
+    found = {(str(one), str(other)): Record(games, score) for one, other, games, score in state["payoffs"] if one != other}
+    ratings = elo(found)
+    first = ratings.get("0", 0.0)
+    rows = [[one, other, games, round(score / games, 4)] for one, other, games, score in state["payoffs"] if games]
+    return {"payoffs": rows, "elo": {name: round(rating - first, 1) for name, rating in sorted(ratings.items(), key=lambda i: int(i[0]))}}
 
 
 def elo(payoffs: Mapping[tuple[str, str], Record], *, rounds: int = 200, k: float = 16.0) -> dict[str, float]:
