@@ -30,6 +30,8 @@ class Config(TrainConfig):
     """A random model from nothing."""
     opponent: Literal["self", "league", "fixed"] = "league"
     """Who sits on the other seat: the policy itself, which then learns on both; former selves; or the policy before training."""
+    present: float = 0.5
+    """Share of a league's groups that meet the policy as it is now, in place of a former self."""
     every: int = 10
     """Steps between the snapshots of the league."""
     most: int = 5
@@ -75,7 +77,7 @@ def experiment(config: Config) -> Experiment:
     world = from_openspiel("kuhn_poker", show=card, say=letters)
     other = {
         "self": {},
-        "league": {"other": Role(former=Former(every=config.every, most=config.most, opponents="uniform"))},
+        "league": {"other": Role(former=Former(every=config.every, most=config.most, present=config.present))},
         "fixed": {"other": Role(learns=False)},
     }[config.opponent]
     return Experiment(

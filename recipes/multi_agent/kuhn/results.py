@@ -43,7 +43,9 @@ async def measured(trainer: Trainer) -> dict[str, float]:
 async def train(opponent: str, seed: int, every: int, steps: int, path: Path) -> None:
     """One run: exploitability every so many steps, and what it cost, written each time."""
     recipe = load(str(Path(__file__).parents[1] / "kuhn.py"))
-    config = recipe.config(opponent=opponent, seed=seed, **({"steps": steps} if steps else {}))
+    league = {"present": 0.0} if opponent == "former" else {}
+    who = "league" if opponent == "former" else opponent
+    config = recipe.config(opponent=who, seed=seed, **league, **({"steps": steps} if steps else {}))
     trainer = Trainer(config, recipe.experiment(config))
     rows, tokens = [{"step": 0, **await measured(trainer)}], 0
     for step in range(1, config.steps + 1):
@@ -79,7 +81,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     one = kinds.add_parser("run")
-    one.add_argument("--opponent", choices=("self", "league", "fixed"), default="league")
+    one.add_argument(
+        "--opponent",
+        choices=("self", "league", "former", "fixed"),
+        default="league",
+        help="former: a league without the present policy",
+    )
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--every", type=int, default=10, help="steps between measurements")
     one.add_argument("--steps", type=int, default=0, help="0: the recipe's")

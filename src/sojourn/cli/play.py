@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, arg
 
-from sojourn.core import Episode, Floats, Ints, MultiAgentEnvironment, Split, Task, ToolSpec, TrajectoryTree, handover
+from sojourn.core import Episode, Floats, Ints, MultiAgentEnvironment, Split, Task, ToolSpec, TrajectoryTree, handover, total
 from sojourn.engine import SamplingParams
 from sojourn.engine.protocol import Completion
 
@@ -132,7 +132,15 @@ async def play_seat(
     finally:
         await environment.close()
         await engine.close()
+    for agent in environment.agents:
+        console.print(f"{agent} earned {earned(episode, agent):g}")
     return episode
+
+
+def earned(episode: Episode, agent: str) -> float:
+    """What one of several agents was paid."""
+    own = [episode.tree[span].reward for span in episode.actions if episode.tree[span].agent == agent]
+    return sum(total(terms) for terms in (*own, episode.paid.get(agent, {})))
 
 
 async def _tools(world: World, task: Task) -> Sequence[ToolSpec]:

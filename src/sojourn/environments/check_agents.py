@@ -7,13 +7,23 @@ instance; what an agent cannot know) and equality demanded.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping
 from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
-from sojourn.core import Action, Failure, FailureKind, JointTransition, MultiAgentEnvironment, Observation, Task, named, total
+from sojourn.core import (
+    Action,
+    Failure,
+    FailureKind,
+    JointTransition,
+    MultiAgentEnvironment,
+    Observation,
+    Task,
+    handover,
+    named,
+    total,
+)
 from sojourn.environments.check import check_tasks
 from sojourn.environments.world import World
 
@@ -68,7 +78,7 @@ async def _check_episode(
 ) -> list[Joint]:
     """Play to the end, and the same in a second instance; returns what was done."""
     where, draw, played = f"task '{task.id}'", np.random.default_rng(SEED), list[Joint]()
-    first = await environment.reset(task, seed=SEED)
+    first = handover.observations(await handover.settled(environment.reset(task, seed=SEED)), environment, "reset returned")
     if await twin.reset(task, seed=SEED) != first:
         _fail(where, "two resets with one seed gave different observations", "draw all randomness from the task and the seed")
     contexts = _known(environment, first, where)
@@ -77,7 +87,7 @@ async def _check_episode(
         actions = _choose(environment, contexts, draw, here)
         if (list(twin.acting()), *map(twin.legal, actions)) != (list(environment.acting()), *map(environment.legal, actions)):
             _fail(here, "a second instance lets others act, or otherwise", "draw all randomness from the task and the seed")
-        transition = await environment.step(actions)
+        transition = handover.joint(await handover.settled(environment.step(actions)), environment)
         if await twin.step(actions) != transition:
             _fail(here, "the same actions led elsewhere in a second instance", "draw all randomness from the task and the seed")
         _check_paid(environment, transition, here)
@@ -122,12 +132,14 @@ def _check_paid(environment: MultiAgentEnvironment, transition: JointTransition,
     for agent, reward in transition.rewards.items():
         if agent not in environment.agents:
             _fail(here, f"'{agent}' is paid, and is none of {list(environment.agents)}", "name all in `agents`")
-        for name, value in named(reward).items():
-            if not math.isfinite(value):
-                _fail(here, f"reward '{name}' of '{agent}' is {value}", "pay finite numbers")
-        sums += total(named(reward))
+        try:
+            sums += total(named(reward))
+        except ValueError as error:
+            _fail(here, f"of '{agent}' {error}", "see what `step` pays")
     if environment.zero_sum and abs(sums) > 1e-6:
-        _fail(here, f"the world says that it is zero-sum, and paid {sums:g} in all", "set zero_sum to False, or correct the rewards")
+        _fail(
+            here, f"the world says that it is zero-sum, and paid {sums:g} in all", "set zero_sum to False, or correct the rewards"
+        )
 
 
 async def _check_nonsense(environment: MultiAgentEnvironment, task: Task) -> None:

@@ -22,6 +22,10 @@ from torch import Tensor
 from sojourn.credit.ranges import INF, checked, within
 
 
+NOW = -1
+"""In place of a version: the policy as it is."""
+
+
 @checked
 class Former:
     """Whose former selves fill a seat, which are kept, and which are met."""
@@ -36,9 +40,12 @@ class Former:
     """The newest snapshot; any with equal chances; or those that it seldom beats more often."""
     power: float = 2.0
     """Of (1 - p) in prioritised; 0 is uniform, raising it looks for the hardest."""
+    present: float = 0.0
+    """Share of groups that meet the policy as it is now instead, on this seat without learning from it.  Self-play finds the equilibrium,
+    former selves keep it from circling.  [AlphaStar's main agents: 0.35]"""
 
     def __post_init__(self) -> None:
-        within(self, every=(1, INF), most=(1, INF), power=(0, INF))
+        within(self, every=(1, INF), most=(1, INF), power=(0, INF), present=(0, 1))
 
 
 @dataclass
@@ -77,9 +84,10 @@ class League:
             del self.weights[sorted(self.weights)[1 if self.former.most > 1 else 0]]
 
     def draw(self, count: int, draw: np.random.Generator) -> list[int]:
-        """The versions that `count` groups meet."""
+        """The versions that `count` groups meet; `NOW` for the policy as it is."""
         kept = sorted(self.weights)
-        return [kept[i] for i in draw.choice(len(kept), count, p=self.chances(kept)).tolist()]
+        met = [kept[i] for i in draw.choice(len(kept), count, p=self.chances(kept)).tolist()]
+        return [NOW if chance < self.former.present else version for version, chance in zip(met, draw.random(count), strict=True)]
 
     def chances(self, kept: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Chance of each version to be met; they add up to 1."""
@@ -125,10 +133,13 @@ def standings(state: Mapping[str, Any]) -> dict[str, Any]:
     payoffs: rows of version, version that it met, games, mean score.  elo: rating by version; that of the first is 0.
     """
     found = {(str(one), str(other)): Record(games, score) for one, other, games, score in state["payoffs"] if one != other}
-    ratings = elo(found)
+    ratings = elo(found, rounds=1000)
     first = ratings.get("0", 0.0)
     rows = [[one, other, games, round(score / games, 4)] for one, other, games, score in state["payoffs"] if games]
-    return {"payoffs": rows, "elo": {name: round(rating - first, 1) for name, rating in sorted(ratings.items(), key=lambda i: int(i[0]))}}
+    return {
+        "payoffs": rows,
+        "elo": {name: round(rating - first, 1) for name, rating in sorted(ratings.items(), key=lambda i: int(i[0]))},
+    }
 
 
 def elo(payoffs: Mapping[tuple[str, str], Record], *, rounds: int = 200, k: float = 16.0) -> dict[str, float]:

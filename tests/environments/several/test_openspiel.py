@@ -88,7 +88,9 @@ def test_who_acts_at_once_is_asked_at_once_and_a_fault_moves_nothing() -> None:
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("name", ["kuhn_poker", "leduc_poker", "tic_tac_toe", "matrix_rps", "goofspiel(num_cards=4,imp_info=True)"])
+@pytest.mark.parametrize(
+    "name", ["kuhn_poker", "leduc_poker", "tic_tac_toe", "matrix_rps", "goofspiel(num_cards=4,imp_info=True)"]
+)
 def test_games_are_sound(name: str) -> None:
     assert check_multi_agent(find(f"openspiel/{name}"), count=2)
 

@@ -39,7 +39,9 @@ def from_openspiel(name: str, *, show: Show | None = None, say: Say | None = Non
     game = load(name)
     kind = game.get_type()
     if kind.dynamics == kind.Dynamics.MEAN_FIELD:
-        raise ValueError(f"OpenSpiel's '{name}' is a mean-field game: only games whose players take turns, or act at once, have agents")
+        raise ValueError(
+            f"OpenSpiel's '{name}' is a mean-field game: only games whose players take turns, or act at once, have agents"
+        )
     if kind.chance_mode == kind.ChanceMode.SAMPLED_STOCHASTIC:
         raise ValueError(f"OpenSpiel's '{name}' draws its chances itself, so no seed repeats them: choose a game that lists them")
     agents = tuple(ascii_lowercase[: game.num_players()])

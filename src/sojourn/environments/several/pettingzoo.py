@@ -44,7 +44,9 @@ def from_pettingzoo(
     parallel, count = hasattr(probe, "aec_env") or not hasattr(probe, "agent_iter"), getattr(spaces[0], "n", 0)
     probe.close()
     if any(getattr(space, "n", None) != count or getattr(space, "start", 0) for space in spaces):
-        raise ValueError(f"'{source}' has actions in {spaces}: all agents need the same finite set, {count or 'some'} numbers from 0")
+        raise ValueError(
+            f"'{source}' has actions in {spaces}: all agents need the same finite set, {count or 'some'} numbers from 0"
+        )
     words = tuple(actions) or tuple(map(str, range(count)))
     if len(words) != count:
         raise ValueError(f"'{source}' has {count} actions, {len(words)} words were given")
@@ -55,7 +57,9 @@ def from_pettingzoo(
 def _maker(name: str) -> Callable[..., Any]:
     """What makes the environment of that name: the parallel one where there is one."""
     try:
-        found = [f"{each.__name__}.{module.name}" for each in map(_family, FAMILIES) for module in pkgutil.iter_modules(each.__path__)]
+        found = [
+            f"{each.__name__}.{module.name}" for each in map(_family, FAMILIES) for module in pkgutil.iter_modules(each.__path__)
+        ]
     except ImportError as error:
         raise ImportError("PettingZoo is not installed: pip install 'sojourn[envs-several]'") from error
     short = {path.rpartition(".")[2]: path for path in sorted(found, key=_version)}
