@@ -21,7 +21,6 @@ from torch import Tensor
 
 from sojourn.credit.ranges import INF, checked, within
 
-
 NOW = -1
 """In place of a version: the policy as it is."""
 

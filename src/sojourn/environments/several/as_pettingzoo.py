@@ -1,7 +1,8 @@
 """Our worlds for several agents as PettingZoo's environments, so that its checkers and its learners run on them.
 
 An action is a number in a list of words; which words are legal now, the mask in the observation says.  What an agent observes is the last
-text that it was shown, as UTF-8 bytes with zeros behind (PettingZoo's checker wants arrays), and in `infos` as it is.  Agents who act at once are asked one after the other by the AEC environment, and hear of each other afterwards.
+text that it was shown, as UTF-8 bytes with zeros behind (PettingZoo's checker wants arrays), and in `infos` as it is.  Agents who act at
+once are asked one after the other by the AEC environment, and hear of each other afterwards.
 Source: PettingZoo's AEC and parallel interfaces, arXiv 2009.14471; the package `pettingzoo` (extra `envs-several`).
 """
 

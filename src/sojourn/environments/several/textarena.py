@@ -11,9 +11,10 @@ Source: Guertler et al., arXiv 2504.11442; the package `textarena` (extra `envs-
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,12 @@ def from_textarena(name: str, players: int = 0, **settings: Any) -> World[MultiA
         except Exception as error:
             why = error
         else:
-            return World(lambda: TextArenaEnvironment(make(), count), TextArenaTasks(name))
+            return World(partial(_episode, make, count), TextArenaTasks(name))
     raise ValueError(f"TextArena's '{name}' does not start with {players or f'1 to {MOST}'} players: {why!r}")
+
+
+def _episode(make: Callable[[], Any], players: int) -> MultiAgentEnvironment:
+    return TextArenaEnvironment(make(), players)
 
 
 @contextmanager
