@@ -5,12 +5,13 @@ import io
 from collections.abc import Callable
 
 import pytest
+from pennies import Pennies
 from rich.console import Console
 
 from sojourn import models
-from sojourn.cli.play import play_task, typed
-from sojourn.core import Episode, Kind, StopReason
-from sojourn.environments import ToolArithmetic, find
+from sojourn.cli.play import earned, play_seat, play_task, typed
+from sojourn.core import Episode, Kind, StopReason, Task
+from sojourn.environments import TaskList, ToolArithmetic, World, find
 
 
 def lines(*texts: str) -> Callable[[], str]:
@@ -85,3 +86,23 @@ def test_leaving_is_no_error(sojourn, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_an_action_ends_with_its_stop_text_or_an_empty_line(text: tuple[str, ...], stop: tuple[str, ...], action: str) -> None:
     assert typed(lines(*text), stop) == action
+
+
+def test_a_person_takes_one_seat_and_the_model_the_others() -> None:
+    """Matching pennies, two rounds: the person is `odd`, reads what `odd` may read, and what it earns is what the model loses."""
+    screen = io.StringIO()
+    world = World(Pennies, TaskList([Task("0", {"number": 0})]))
+    console = Console(file=screen, width=10_000)
+    task = world.tasks.task("train", "default", 0)
+    episode = asyncio.run(play_seat(world, task, models.tiny(), "odd", 8, console, lines("l", "r")))
+    spoken = [(episode.tree[span].agent, episode.tree[span].policy) for span in episode.actions]
+    assert sorted(spoken) == [("even", "actor")] * 2 + [("odd", "person")] * 2
+    assert [m.text for s in episode.actions if (n := episode.tree[s]).agent == "odd" and (m := n.message)] == ["l", "r"]
+    assert "You are odd. Choose l or r." in screen.getvalue() and "You are even" not in screen.getvalue()
+    assert earned(episode, "odd") == -earned(episode, "even")
+
+
+def test_a_seat_that_is_not_there_is_named() -> None:
+    world = World(Pennies, TaskList([Task("0", {"number": 0})]))
+    with pytest.raises(ValueError, match="no seat 'third': choose one of even, odd"):
+        asyncio.run(play_seat(world, Task("0"), models.tiny(), "third", 8, Console(file=io.StringIO()), lines()))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sojourn.training.league import Former, League, Record, elo
+from sojourn.training.league import NOW, Former, League, Record, elo, standings
 
 
 def league(versions: int = 4, **settings: object) -> League:
@@ -37,6 +37,15 @@ def test_who_is_met_follows_the_rule(opponents: str, chances: list[float]) -> No
     assert set(found.draw(50, np.random.default_rng(0))) <= {v for v, chance in enumerate(chances) if chance}
 
 
+def test_a_share_of_groups_meets_the_policy_as_it_is_now() -> None:
+    """The others are met in the same proportions as before."""
+    found = league(opponents="uniform", present=0.25)
+    met = found.draw(4000, np.random.default_rng(0))
+    shares = [met.count(version) / 4000 for version in (NOW, 0, 1, 2, 3)]
+    np.testing.assert_allclose(shares, [0.25, *[0.75 / 4] * 4], atol=0.03)
+    assert NOW not in league(present=0.0).draw(200, np.random.default_rng(0))
+
+
 def test_one_that_beats_all_still_meets_somebody() -> None:
     found = league()
     for version in range(4):
@@ -52,6 +61,22 @@ def test_a_resumed_league_draws_the_same() -> None:
     resumed.load_state_dict(found.state_dict())
     assert resumed.draw(20, np.random.default_rng(3)) == found.draw(20, np.random.default_rng(3))
     assert resumed.describe() == found.describe() == {"league/1": round(1 / 3, 4)}
+    assert standings(resumed.state()) == standings(found.state())
+
+
+def test_the_payoff_matrix_has_a_row_for_each_snapshot_that_played() -> None:
+    """Version 1 wins 3 of 4 against version 0, which is 191 points; against the snapshot that it is itself nothing is rated."""
+    found = league(2)
+    found.record(0, [1.0, 1.0, 2.0, -1.0])
+    found.record(1, [1.0])
+    found.add(2, {"w": torch.zeros(2)})
+    found.record(0, [0.0, 0.0])
+    page = standings(found.state())
+    assert page["payoffs"] == [[1, 0, 4, 0.75], [1, 1, 1, 1.0], [2, 0, 2, 0.5]]
+    assert page["elo"]["0"] == 0.0
+    assert page["elo"]["1"] == pytest.approx(400 * np.log10(3), abs=1.0)
+    assert page["elo"]["2"] == pytest.approx(0.0, abs=1.0)
+    assert found.records[0].games == 6, "the record over all its life decides who is met"
 
 
 def test_ratings_explain_the_scores() -> None:

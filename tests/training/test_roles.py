@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import small
+from pennies import Pennies
 from small_run import config
 
 from sojourn.agents import table
-from sojourn.core import Action, JointTransition, MultiAgentEnvironment, Observation, Task
+from sojourn.core import Action, Task
 from sojourn.credit import dr_grpo
 from sojourn.curriculum import Uniform
 from sojourn.environments import TaskList
@@ -25,35 +26,10 @@ from sojourn.store import RunFolder
 from sojourn.training import Experiment, Former, Role, Trainer, train, turn_about
 
 
-class Pennies(MultiAgentEnvironment):
-    """Two rounds of matching pennies: `even` wins where they match.  Neither sees the other's choice before the end of a round."""
-
-    agents = ("even", "odd")
-
-    async def reset(self, task: Task, *, seed: int) -> Mapping[str, Observation]:
-        self.round = 0
-        return {agent: Observation.of(f"You are {agent}. Choose l or r.") for agent in self.agents}
-
-    def acting(self) -> Sequence[str]:
-        return self.agents
-
-    def legal(self, agent: str) -> Sequence[str]:
-        return ("l", "r")
-
-    async def step(self, actions: Mapping[str, Action]) -> JointTransition:
-        self.round += 1
-        gain = 1.0 if actions["even"].text == actions["odd"].text else -1.0
-        seen = {
-            agent: Observation.of(f"It was {actions[other].text}.")
-            for agent, other in zip(self.agents, self.agents[::-1], strict=True)
-        }
-        return JointTransition(seen, {"even": gain, "odd": -gain}, terminated=self.round == 2)
-
-
 def game(roles: Mapping[str, Role], seats: Mapping[str, str], **parts: Any) -> Experiment:
     tasks = TaskList([Task(str(i), {"number": i}) for i in range(4)], [Task("test", {"number": 9})])
     return Experiment(
-        environment=Pennies,  # type: ignore[arg-type]
+        environment=Pennies,
         tasks=tasks,
         protocol=PlainText(),
         curriculum=Uniform(tasks),
@@ -174,6 +150,15 @@ def test_a_league_meets_former_selves_and_keeps_the_score(opponents: Any, tmp_pa
     assert "past/reward" not in rows[0], "a former self does not learn"
 
 
+def test_the_present_policy_on_a_league_s_seat_is_played_and_not_recorded(tmp_path: Path) -> None:
+    roles = {"actor": Role(), "past": Role(former=Former(every=1, present=1.0))}
+    trainer, rows = played(game(roles, {"even": "actor", "odd": "past"}), tmp_path, steps=2)
+    league = trainer.players["past"].league
+    assert league is not None and league.payoffs == {}
+    assert trainer.players["past"].policies(5, 1)[0].engine is trainer.players["actor"].engine
+    assert [row["ledger/trained"] for row in rows] == [8, 8], "one seat learns"
+
+
 @pytest.mark.parametrize(
     ("roles", "seats", "said"),
     [
@@ -214,6 +199,10 @@ def test_a_stopped_run_of_two_roles_and_a_league_goes_on_to_the_bit(tmp_path: Pa
         for run in ("whole", "stopped")
     )
     assert whole == stopped
+    league = RunFolder(tmp_path / "whole").league()
+    assert league == RunFolder(tmp_path / "stopped").league()
+    assert sum(games for *_, games, _ in league["past"]["payoffs"]) == 4 * 8, "four steps of eight episodes"
+    assert "Former selves: past" in (tmp_path / "whole" / "report.html").read_text()
     assert RunFolder(tmp_path / "whole").summary()["ledger"] == RunFolder(tmp_path / "stopped").summary()["ledger"]
 
 

@@ -102,7 +102,7 @@ def sampled(width: int) -> Propose:
 
 async def listed(session: Session, node: Node) -> Sequence[Proposal]:
     """Every action that the world lists, put into the policy's mouth: it costs no sampling, and only objectives that imitate train it."""
-    actions = [Action(text, answer=text) for text in legal(session)]
+    actions = [Action(text, answer=text) for text in await legal(session)]
     return [(session.say(node.context, action), action) for action in actions]
 
 
@@ -110,18 +110,18 @@ def among(width: int) -> Propose:
     """`width` samples of the policy among the actions that the world lists."""
 
     async def propose(session: Session, node: Node) -> Sequence[Proposal]:
-        texts = legal(session)
+        texts = await legal(session)
         return await asyncio.gather(*(session.act(node.context, legal=texts) for _ in range(width)))
 
     return propose
 
 
-def legal(session: Session) -> Sequence[str]:
+async def legal(session: Session) -> Sequence[str]:
     """What the world lists now.  Raises `ValueError` where it lists nothing."""
     world = session.environment
     if not isinstance(world, LegalActions):
         raise ValueError(f"{type(world).__name__} does not list its actions: give it a method `legal_actions() -> Sequence[str]`")
-    return world.legal_actions()
+    return await session.legal_actions()
 
 
 def following(builder: Builder) -> Transition:

@@ -30,6 +30,10 @@ BASE = (
 EXTRAS = {
     "tensorboard": ("tensorboard", "TensorBoard events in the run folder"),
     "reasoning-gym": ("envs-reasoning", "the environments reasoning_gym/..."),
+    "open_spiel": (
+        "envs-several",
+        "the environments openspiel/..., pettingzoo/... and textarena/..., the recipe multi_agent/kuhn",
+    ),
     "gymnasium": ("envs-gymnasium", "the environments gymnasium/..., the recipes cartpole and frozen_lake"),
 }
 """Package: the extra that brings it, and what it is for."""

@@ -45,9 +45,12 @@ def check(environment: Positional[str]) -> None:
     Args:
         environment: A name as in `sojourn envs`.
     """
-    from sojourn.environments import check_environment, find
+    from sojourn.core import MultiAgentEnvironment
+    from sojourn.environments import check_environment, check_multi_agent, find
 
-    for line in check_environment(find(environment)):
+    world = find(environment)
+    several = isinstance(world.make(), MultiAgentEnvironment)
+    for line in check_multi_agent(world) if several else check_environment(world):
         print(line)
 
 

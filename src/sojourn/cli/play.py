@@ -1,7 +1,8 @@
 """`sojourn play`: a person in the model's place.
 
 The one idea: the person is an engine.  Tokens go in, are shown as they are, and what is typed goes back as tokens; environment,
-chat template, action protocol and agent program are those of training.  So one sees exactly what the model sees.
+chat template, action protocol and agent program are those of training.  So one sees exactly what the model sees.  In a world with several
+agents the person takes one seat, and the model the others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 from tyro.conf import Positional, arg
 
-from sojourn.core import Episode, Floats, Ints, Split, Task, ToolSpec, TrajectoryTree, handover
+from sojourn.core import Episode, Floats, Ints, MultiAgentEnvironment, Split, Task, ToolSpec, TrajectoryTree, handover, total
 from sojourn.engine import SamplingParams
 from sojourn.engine.protocol import Completion
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from sojourn.environments import World
+    from sojourn.models import LoadedModel
     from sojourn.rendering import ChatRenderer
 
 HINT = "Type what the model would say. An action ends with its closing tag, or with an empty line. Ctrl-D leaves."
@@ -37,8 +39,9 @@ def play(
     protocol: Literal["auto", "json", "xml", "react", "code", "text"] = "auto",
     model: str = "smollm2-135m",
     turns: Annotated[int, arg(name="max-turns")] = 8,
+    seat: str = "",
 ) -> None:
-    """Play an environment in the terminal and see what the model sees, token for token.
+    """Play an environment in the terminal and see what the model sees, token for token; where there are several agents, against the model.
 
     Args:
         environment: A name as in `sojourn envs`.
@@ -48,6 +51,7 @@ def play(
         protocol: How actions are written; auto is tags where there are tools, else plain text.
         model: Whose chat template, a model's or a run's; a tiny model's stands in if this one is not on this machine.
         turns: Actions at most.
+        seat: Which of several agents you are; the first if not given.
     """
     from sojourn.environments import find
 
@@ -57,7 +61,10 @@ def play(
     console.print(f"{HINT} Chat template: {whose}.", style="dim")
     task = world.tasks.task(split, level or world.tasks.levels[0], index)
     try:
-        episode = asyncio.run(play_task(world, task, tokenizer, protocol, turns, console, input))
+        if isinstance(world.make(), MultiAgentEnvironment):
+            episode = asyncio.run(play_seat(world, task, opponent(model), seat, turns, console, input))
+        else:
+            episode = asyncio.run(play_task(world, task, tokenizer, protocol, turns, console, input))
     except EOFError:
         console.print("\nleft", style="dim")
     else:
@@ -89,6 +96,51 @@ async def play_task(
     finally:
         await environment.close()
     return episode
+
+
+async def play_seat(
+    world: World[MultiAgentEnvironment],
+    task: Task,
+    model: LoadedModel,
+    seat: str,
+    turns: int,
+    console: Console,
+    read: Callable[[], str],
+) -> Episode:
+    """Let a person play one agent and the model all others, in plain text.  Raises ValueError if there is no agent `seat`."""
+    from sojourn.agents import table
+    from sojourn.engine.local import LocalEngine
+    from sojourn.policy import Limits, Policy, Session
+    from sojourn.rendering import PROTOCOLS, ChatRenderer
+
+    environment = world.make()
+    seat = seat or environment.agents[0]
+    if seat not in environment.agents:
+        raise ValueError(f"there is no seat '{seat}': choose one of {', '.join(environment.agents)}")
+    spoken = PROTOCOLS["text"](())
+    renderer = ChatRenderer(model.tokenizer, spoken)
+    engine = LocalEngine(model.model, model.tokenizer, max_context=4096)
+    sampling = SamplingParams(max_tokens=256)
+    policies = {
+        "person": Policy("person", Person(renderer, console, read), renderer, spoken),
+        "actor": Policy("actor", engine, renderer, spoken, sampling),
+    }
+    console.print(f"You are {seat}; {model.name} plays {', '.join(set(environment.agents) - {seat}) or 'nobody'}.", style="dim")
+    episode = Episode(task.id, task, TrajectoryTree())
+    try:
+        await table(Session(episode, environment, policies, seed=0, limits=Limits(max_turns=turns), seats={seat: "person"}))
+    finally:
+        await environment.close()
+        await engine.close()
+    for agent in environment.agents:
+        console.print(f"{agent} earned {earned(episode, agent):g}")
+    return episode
+
+
+def earned(episode: Episode, agent: str) -> float:
+    """What one of several agents was paid."""
+    own = [episode.tree[span].reward for span in episode.actions if episode.tree[span].agent == agent]
+    return sum(total(terms) for terms in (*own, episode.paid.get(agent, {})))
 
 
 async def _tools(world: World, task: Task) -> Sequence[ToolSpec]:
@@ -148,6 +200,14 @@ def outcome(episode: Episode) -> str:
     terms = ", ".join(f"{name} {value:g}" for name, value in episode.rewards.items())
     failures = "".join(f"\n{failure.kind.value} fault in {failure.where}: {failure.message}" for failure in episode.failures)
     return f"\n{stop} after {len(episode.actions)} actions; {'solved' if episode.success else 'not solved'}; {terms}{failures}"
+
+
+def opponent(name: str) -> LoadedModel:
+    """The model of that name, or a run's, where it is on this machine, else a tiny model of random weights."""
+    from sojourn import models
+    from sojourn.training import weights
+
+    return models.tiny() if local_folder(weights.base(name)) is None else weights.load(name)
 
 
 def tokenizer_of(name: str) -> tuple[PreTrainedTokenizerBase, str]:

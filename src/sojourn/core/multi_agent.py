@@ -43,6 +43,8 @@ class MultiAgentEnvironment(ABC):
 
     agents: Sequence[str]
     """All that may act, in a fixed order; known before `reset`."""
+    zero_sum: bool = False
+    """Whether what the agents earn adds up to 0, step by step."""
 
     def tools(self, agent: str) -> Sequence[ToolSpec]:
         """The tools of an agent; none by default."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sojourn.environments.answer import answer_text
     from sojourn.environments.check import check_environment
+    from sojourn.environments.check_agents import check_multi_agent
     from sojourn.environments.elsewhere import from_elsewhere
     from sojourn.environments.function import FunctionEnvironment, from_function
     from sojourn.environments.gymnasium import from_gymnasium
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from sojourn.environments.math import ToolArithmetic, gsm8k
     from sojourn.environments.plain_class import ClassEnvironment, from_class
     from sojourn.environments.reasoning_gym import from_reasoning_gym
+    from sojourn.environments.several import from_openspiel, from_pettingzoo, from_textarena
     from sojourn.environments.tools import ToolEnvironment
     from sojourn.environments.world import TaskList, World
 
 _HOME = {
     "answer": ("answer_text",),
     "check": ("check_environment",),
+    "check_agents": ("check_multi_agent",),
     "elsewhere": ("from_elsewhere",),
     "function": ("FunctionEnvironment", "from_function"),
     "gymnasium": ("from_gymnasium",),
@@ -33,13 +36,15 @@ _HOME = {
     "math": ("ToolArithmetic", "gsm8k"),
     "plain_class": ("ClassEnvironment", "from_class"),
     "reasoning_gym": ("from_reasoning_gym",),
+    "several": ("from_openspiel", "from_pettingzoo", "from_textarena"),
     "tools": ("ToolEnvironment",),
     "world": ("TaskList", "World"),
 }
 
 __all__ = [
     "ENVIRONMENTS", "ClassEnvironment", "FunctionEnvironment", "Listing", "TaskList", "ToolArithmetic", "ToolEnvironment", "World",
-    "answer_text", "check_environment", "find", "from_class", "from_elsewhere", "from_function", "from_gymnasium", "from_reasoning_gym", "gsm8k",
+    "answer_text", "check_environment", "check_multi_agent", "find", "from_class", "from_elsewhere", "from_function", "from_gymnasium",
+    "from_openspiel", "from_pettingzoo", "from_reasoning_gym", "from_textarena", "gsm8k",
 ]  # fmt: skip
 
 

@@ -55,12 +55,13 @@ def check_environment(world: World, *, count: int = 3, max_steps: int = 100) -> 
     max_steps: actions of one episode at most.  Raises ValueError for the first thing that is wrong: what, where, what to do.
     Not to be called from async code.
     """
-    tasks = _check_tasks(world.tasks, count)
+    tasks = check_tasks(world.tasks, count)
     done = [f"tasks: {len(tasks)} are functions of (split, level, index); no task of one split is in the other"]
     return done + asyncio.run(_check_episodes(world, tasks, max_steps))
 
 
-def _check_tasks(source: TaskSource, count: int) -> list[Task]:
+def check_tasks(source: TaskSource, count: int) -> list[Task]:
+    """The first `count` tasks of each level and split, once they are found sound.  Raises ValueError as `check_environment`."""
     seen: dict[Hashable, Split] = {}
     tasks = []
     if not source.levels or isinstance(source.levels, str):

@@ -14,6 +14,7 @@ from sojourn.environments.elsewhere.family import Family, here_or_elsewhere
 from sojourn.environments.math import ToolArithmetic, gsm8k
 from sojourn.environments.reasoning_gym import from_reasoning_gym
 from sojourn.environments.search import wikipedia_world
+from sojourn.environments.several import from_openspiel, from_pettingzoo, from_textarena
 from sojourn.environments.small import SMALL_WORLDS, SmallWorld
 from sojourn.environments.world import World
 
@@ -23,7 +24,7 @@ class Listing:
     """An entry of the list of worlds: what it is, and how to make it; `make` takes what stands for `<...>` in the name."""
 
     description: str
-    make: Callable[[str], World]
+    make: Callable[[str], World[Any]]
     tasks: str = ""
     """How many there are, in each split."""
     licence: str = ""
@@ -103,12 +104,30 @@ ENVIRONMENTS: dict[str, Listing] = {
         "Apache-2.0",
         TEXTWORLD_EXPRESS,
     ),
+    "openspiel/<game>": Listing(
+        "several agents: OpenSpiel's games with finitely many actions (kuhn_poker, leduc_poker, ...); needs sojourn[envs-several]",
+        from_openspiel,
+        ENDLESS,
+        "Apache-2.0 (OpenSpiel)",
+    ),
+    "pettingzoo/<name>": Listing(
+        "several agents: PettingZoo's environments with finitely many actions (tictactoe, rps, ...); needs sojourn[envs-several]",
+        from_pettingzoo,
+        ENDLESS,
+        "MIT (PettingZoo)",
+    ),
+    "textarena/<name>": Listing(
+        "several agents: TextArena's games in words (KuhnPoker-v0, SecretMafia-v0, ...); needs sojourn[envs-several]",
+        from_textarena,
+        ENDLESS,
+        "MIT (TextArena)",
+    ),
     **{f"small/{name}": _small(*entry) for name, entry in SMALL_WORLDS.items()},
 }
 """All worlds that come with Sojourn, by name."""
 
 
-def find(name: str) -> World:
+def find(name: str) -> World[Any]:
     """The world of that name.  Raises ValueError, with the nearest name, if there is none."""
     for pattern, listing in ENVIRONMENTS.items():
         fixed, _, variable = pattern.partition("<")

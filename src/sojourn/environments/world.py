@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
-from sojourn.core import Environment, Split, Task, TaskSource, content
+from typing_extensions import TypeVar
+
+from sojourn.core import Environment, MultiAgentEnvironment, Split, Task, TaskSource, content
+
+E = TypeVar("E", bound=Environment | MultiAgentEnvironment, covariant=True, default=Environment)
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class World(Generic[E]):
     """`make()` gives a fresh environment for one episode; `tasks` says what is asked in it."""
 
-    make: Callable[[], Environment]
+    make: Callable[[], E]
     tasks: TaskSource
 
 

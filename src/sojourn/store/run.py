@@ -6,6 +6,7 @@
     evals.jsonl       one row for each evaluation, mode and level
     episodes/         Parquet, one file for each step and phase (see `sojourn.store.episodes`)
     tensorboard/      the metrics as TensorBoard events, where `tensorboard` is installed
+    league.json       payoff matrix and ratings of former selves, where there are such
     summary.json      written at the end
     report.html       written by `sojourn.viewer`
 
@@ -108,6 +109,10 @@ class RunFolder:
 
     def summary(self) -> Row:
         return self._read_json("summary.json")
+
+    def league(self) -> Row:
+        """By role: `payoffs`, rows of version, version met, games, mean score; `elo`, ratings by version."""
+        return self._read_json("league.json")
 
     def metrics(self) -> list[Row]:
         return read_rows(self.path / "metrics.jsonl")

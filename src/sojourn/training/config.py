@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from sojourn.agents import react
-from sojourn.core import Environment, NotEmpty, Range, TaskSource, check
+from sojourn.core import Environment, MultiAgentEnvironment, NotEmpty, Range, TaskSource, check
 from sojourn.credit import Credit, Filter, Shaping, grpo
 from sojourn.curriculum import Curriculum
 from sojourn.engine import SamplingParams
@@ -126,7 +126,7 @@ class Kept(Protocol):
 class Experiment:
     """The parts of a run: a world, its tasks, who acts in it and how credit becomes a loss."""
 
-    environment: Callable[[], Environment]
+    environment: Callable[[], Environment | MultiAgentEnvironment]
     """Makes a fresh world for one episode."""
     tasks: TaskSource
     protocol: ActionProtocol

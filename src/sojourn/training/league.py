@@ -21,6 +21,9 @@ from torch import Tensor
 
 from sojourn.credit.ranges import INF, checked, within
 
+NOW = -1
+"""In place of a version: the policy as it is."""
+
 
 @checked
 class Former:
@@ -36,9 +39,12 @@ class Former:
     """The newest snapshot; any with equal chances; or those that it seldom beats more often."""
     power: float = 2.0
     """Of (1 - p) in prioritised; 0 is uniform, raising it looks for the hardest."""
+    present: float = 0.0
+    """Share of groups that meet the policy as it is now instead, on this seat without learning from it.  Self-play finds the equilibrium,
+    former selves keep it from circling.  [AlphaStar's main agents: 0.35]"""
 
     def __post_init__(self) -> None:
-        within(self, every=(1, INF), most=(1, INF), power=(0, INF))
+        within(self, every=(1, INF), most=(1, INF), power=(0, INF), present=(0, 1))
 
 
 @dataclass
@@ -63,6 +69,8 @@ class League:
         """Trained weights by version."""
         self.records: dict[int, Record] = {}
         """By version, also of those that are kept no longer."""
+        self.payoffs: dict[tuple[int, int], Record] = {}
+        """By the newest snapshot of the role when it played, and the version that it met: a row of the payoff matrix each `every` steps."""
 
     def due(self, version: int) -> bool:
         return version % self.former.every == 0 and version not in self.weights
@@ -75,9 +83,10 @@ class League:
             del self.weights[sorted(self.weights)[1 if self.former.most > 1 else 0]]
 
     def draw(self, count: int, draw: np.random.Generator) -> list[int]:
-        """The versions that `count` groups meet."""
+        """The versions that `count` groups meet; `NOW` for the policy as it is."""
         kept = sorted(self.weights)
-        return [kept[i] for i in draw.choice(len(kept), count, p=self.chances(kept)).tolist()]
+        met = [kept[i] for i in draw.choice(len(kept), count, p=self.chances(kept)).tolist()]
+        return [NOW if chance < self.former.present else version for version, chance in zip(met, draw.random(count), strict=True)]
 
     def chances(self, kept: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Chance of each version to be met; they add up to 1."""
@@ -90,9 +99,10 @@ class League:
 
     def record(self, version: int, returns: Sequence[float]) -> None:
         """Note games of the role against `version`, by the role's returns: above 0 is a win, 0 a draw."""
-        known = self.records[version]
-        known.games += len(returns)
-        known.score += sum(1.0 if value > 0 else 0.5 if value == 0 else 0.0 for value in returns)
+        score = sum(1.0 if value > 0 else 0.5 if value == 0 else 0.0 for value in returns)
+        for known in (self.records[version], self.payoffs.setdefault((max(self.weights), version), Record())):
+            known.games += len(returns)
+            known.score += score
 
     def describe(self) -> dict[str, float]:
         """Mean score against each version, for metrics."""
@@ -100,16 +110,35 @@ class League:
 
     def state(self) -> dict[str, Any]:
         """All but the weights, fit for JSON."""
-        return {str(version): [known.games, known.score] for version, known in self.records.items()}
+        return {
+            "records": {str(version): [known.games, known.score] for version, known in self.records.items()},
+            "payoffs": [[*pair, known.games, known.score] for pair, known in self.payoffs.items()],
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.records = {int(version): Record(int(games), float(score)) for version, (games, score) in state.items()}
+        self.records = {int(version): Record(int(games), float(score)) for version, (games, score) in state["records"].items()}
+        self.payoffs = {(int(one), int(other)): Record(int(games), float(score)) for one, other, games, score in state["payoffs"]}
 
     def state_dict(self) -> dict[int, dict[str, Tensor]]:
         return self.weights
 
     def load_state_dict(self, state: Mapping[int, dict[str, Tensor]]) -> None:
         self.weights = {int(version): dict(weights) for version, weights in state.items()}
+
+
+def standings(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The payoff matrix and the ratings of a league's `state`, for its page in the run folder.
+
+    payoffs: rows of version, version that it met, games, mean score.  elo: rating by version; that of the first is 0.
+    """
+    found = {(str(one), str(other)): Record(games, score) for one, other, games, score in state["payoffs"] if one != other}
+    ratings = elo(found, rounds=1000)
+    first = ratings.get("0", 0.0)
+    rows = [[one, other, games, round(score / games, 4)] for one, other, games, score in state["payoffs"] if games]
+    return {
+        "payoffs": rows,
+        "elo": {name: round(rating - first, 1) for name, rating in sorted(ratings.items(), key=lambda i: int(i[0]))},
+    }
 
 
 def elo(payoffs: Mapping[tuple[str, str], Record], *, rounds: int = 200, k: float = 16.0) -> dict[str, float]:

@@ -21,7 +21,7 @@ from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import setup
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.league import League
+from sojourn.training.league import NOW, League
 from sojourn.training.learning import Learning
 from sojourn.training.roles import Role, cast
 from sojourn.training.seats import lived, views
@@ -110,17 +110,19 @@ class FormerPlayer(Player):
         """Note how the learner fared in the groups of the last `policies`."""
         assert self.league is not None
         for version, group in zip(self.met, groups, strict=True):
-            for view in self.of.view([group]):
+            for view in self.of.view([group]) if version != NOW else ():
                 self.league.record(version, [episode.total for episode in view.valid])
 
     def _former(self, version: int, **sampling: Any) -> Policy:
         assert self.league is not None
+        params = replace(self.config.sampling(), **sampling)
+        if version == NOW:
+            return Policy(self.name, self.of.engine, self.renderer, self.experiment.protocol, params)
         if version not in self._engines:
             model = copy.deepcopy(self.of.model).requires_grad_(False)
             model.load_state_dict(self.league.weights[version], strict=False)
             self._engines[version] = self._engine(model)
             self._engines[version].update(version)
-        params = replace(self.config.sampling(), **sampling)
         return Policy(self.name, self._engines[version], self.renderer, self.experiment.protocol, params)
 
 

@@ -21,6 +21,7 @@ from sojourn.core import (
     Failure,
     FailureKind,
     InfrastructureError,
+    MultiAgentEnvironment,
     Standing,
     StopReason,
     Task,
@@ -43,7 +44,7 @@ class Rollout:
     concurrency: episodes in flight at most; raising it fills the engine's batch, and takes memory and tool processes.
     """
 
-    environment: Callable[[], Environment]
+    environment: Callable[[], Environment | MultiAgentEnvironment]
     program: Program
     policies: Mapping[str, Policy]
     limits: Limits = Limits()
@@ -160,7 +161,7 @@ class Rollout:
                 await _classed(episode, session.close(), closing=True)
             runner.close()
 
-    def _session(self, episode: Episode, world: Environment, seed: int, runner: Runner) -> Session:
+    def _session(self, episode: Episode, world: Environment | MultiAgentEnvironment, seed: int, runner: Runner) -> Session:
         parts: dict[str, Any] = {
             "seed": seed, "limits": self.limits, "runner": runner, "seats": self.seats, "kept": self.kept,
         }  # fmt: skip

@@ -25,6 +25,7 @@ from sojourn.store import RunFolder, to_row, write_episodes, write_json
 from sojourn.store.code import code_of, fingerprints, keep_code, modules_of
 from sojourn.training import checkpoint, weights
 from sojourn.training.evaluations import GREEDY, Evaluation
+from sojourn.training.league import standings
 from sojourn.training.trainer import Trainer
 from sojourn.viewer.progress import Progress
 
@@ -88,6 +89,8 @@ class Run:
         trainer = self.trainer
         folder = self.folder.path / "checkpoints"
         compute(lambda: checkpoint.save(folder, trainer.step, trainer.learning.learner, self._state, trainer.others()))
+        if leagues := self._state.get("leagues"):
+            write_json(self.folder.path / "league.json", {name: standings(state) for name, state in leagues.items()})
 
     async def go(self) -> dict[str, Any]:
         """Evaluate, train, evaluate; returns the summary.  Stopped by Ctrl-C, it saves the last finished step before it ends."""

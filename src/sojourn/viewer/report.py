@@ -109,12 +109,24 @@ def _content(run: RunFolder) -> Row:
         "evaluations": _evaluations(evals, levels),
         "curriculum": _curriculum_charts(metrics, levels),
         "curves": _curves(metrics),
+        "leagues": [_league(*item) for item in run.league().items()],
         "failures": _failures(metrics),
         "summary_notes": [(key.replace("_", " "), summary[key]) for key in ("advice", "ledger") if key in summary],
         "pairs": [(change, *map(_episode, pair)) for change, *pair in before_and_after(run.path)] if has_episodes else [],
         "groups": [tuple(map(_episode, group)) for group in trained_groups(run.path)] if has_episodes else [],
         "colors": {"light": LIGHT, "dark": DARK},
     }
+
+
+def _league(role: str, found: Row) -> Row:
+    """The payoff matrix of a role of former selves, and their ratings: a row for each version that played, a column for each it met."""
+    rates = {(one, other): rate for one, other, _, rate in found["payoffs"]}
+    met = sorted({other for _, other in rates})
+    rows = [
+        {"version": one, "elo": found["elo"].get(str(one)), "rates": [rates.get((one, other)) for other in met]}
+        for one in sorted({one for one, _ in rates})
+    ]
+    return {"role": role, "met": met, "rows": rows}
 
 
 def _failures(metrics: Sequence[Row]) -> Row | None:
