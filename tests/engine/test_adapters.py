@@ -50,9 +50,7 @@ def asked(adapter: str | None, seed: int = 0, tokens: int = 6) -> SamplingParams
 def test_each_row_has_the_numbers_of_its_own_adapter_by_peft(architecture: str, shared: int) -> None:
     loaded, reference = adapted(architecture), adapted(architecture)
     assert FusedModel.runs(loaded.model) == (architecture != "gemma3")
-    requests = [
-        (np.concatenate([prompt(shared), prompt(3 + 5 * i, seed=i // 2)]), asked(NAMES[i % 3], seed=i)) for i in range(9)
-    ]
+    requests = [(np.concatenate([prompt(shared), prompt(3 + 5 * i, seed=i // 2)]), asked(NAMES[i % 3], seed=i)) for i in range(9)]
     for (tokens, params), completion in zip(requests, sample_all(engine_for(loaded), requests), strict=True):
         with activated(reference.model, params.adapter):
             assert_faithful(reference, tokens, completion, params)
@@ -77,7 +75,9 @@ def test_equal_tokens_of_different_adapters_share_no_past() -> None:
     completions = sample_all(engine, requests)
     assert engine.computed_tokens == 3 * 59 + sum(len(c.tokens) for c in completions)
     before = engine.computed_tokens
-    second = [(np.concatenate([tokens, c.tokens, prompt(50, seed=1)]), p) for (_, p), c in zip(requests, completions, strict=True)]
+    second = [
+        (np.concatenate([tokens, c.tokens, prompt(50, seed=1)]), p) for (_, p), c in zip(requests, completions, strict=True)
+    ]
     replies = sample_all(engine, second)
     assert engine.computed_tokens - before == 3 * 50 + sum(len(c.tokens) for c in replies)
     for (context, params), reply in zip(second, replies, strict=True):
@@ -154,7 +154,9 @@ def test_adapters_come_and_go_between_updates() -> None:
     drop_adapter(loaded.model, "third")
     engine.update(2)
     assert sample_all(engine, [(tokens, asked("coder"))])[0].logprobs.tolist() == before.logprobs.tolist()
-    with pytest.raises(ValueError, match="asks for the adapter 'third' of a model whose adapters that can be chosen are: coder, tester"):
+    with pytest.raises(
+        ValueError, match="asks for the adapter 'third' of a model whose adapters that can be chosen are: coder, tester"
+    ):
         sample_all(engine, [(tokens, asked("third"))])
 
 
@@ -164,7 +166,9 @@ def test_adapters_that_are_no_plain_low_rank_ones_run_as_peft_has_them() -> None
     def special() -> LoadedModel:
         loaded = small()
         torch.manual_seed(0)
-        inject_adapter_in_model(LoraConfig(r=2, target_modules="all-linear", use_dora=True, init_lora_weights=False), loaded.model)
+        inject_adapter_in_model(
+            LoraConfig(r=2, target_modules="all-linear", use_dora=True, init_lora_weights=False), loaded.model
+        )
         return loaded
 
     engine, tokens = engine_for(special()), prompt(12)
@@ -185,7 +189,9 @@ def test_a_model_in_bfloat16_with_adapters_in_float32() -> None:
         return made
 
     requests = [(prompt(20, seed=i), asked(NAMES[i % 3], seed=i)) for i in range(6)]
-    for (tokens, params), completion in zip(requests, sample_all(LocalEngine(loaded().model, loaded().tokenizer), requests), strict=True):
+    for (tokens, params), completion in zip(
+        requests, sample_all(LocalEngine(loaded().model, loaded().tokenizer), requests), strict=True
+    ):
         reference = loaded()
         ids = torch.from_numpy(np.concatenate([tokens, completion.tokens]))
         with activated(reference.model, params.adapter), torch.no_grad():

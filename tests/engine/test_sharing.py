@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from sojourn.core import Ints
 from sojourn.engine import Completion, SamplingParams, admission
+from sojourn.engine.cache import Segment
 from sojourn.engine.local import LocalEngine
 
 LOADED = small()
@@ -173,3 +175,25 @@ def test_deterministic_siblings_share_too_and_keep_every_bit() -> None:
         assert all(answer.logprobs.tobytes() == one.logprobs.tobytes() for answer in answers)
         assert engine.computed_tokens - computed[0] <= alone.computed_tokens - computed[1] + 7 * 5 * 16  # a chunk for each token
         contexts = answered(contexts, answers, [prompt(60, seed=turn)] * 8)
+
+
+@pytest.mark.parametrize("others", [1, 2], ids=["one alone", "two that share more"])
+def test_nothing_is_copied_from_a_segment_that_is_still_to_be_filled(others: int) -> None:
+    """Two that go on alike make a segment; who shares its first two tokens only, fewer than are worth one, comes in the same step."""
+    engine, reference = engine_for(small()), small()
+    stem = prompt(30)
+    contexts = [stem, stem, *(np.concatenate([stem[:2], prompt(20, seed=7), prompt(3, seed=i)]) for i in range(others))]
+    empty = Segment.empty.__func__  # type: ignore[attr-defined]
+
+    def dirty(kind: type[Segment], *given: Any) -> Segment:
+        made: Segment = empty(kind, *given)
+        made.keys.fill_(1e4)  # what fresh memory may hold
+        made.values.fill_(1e4)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Segment, "empty", classmethod(dirty))
+        requests = [(context, params(seed)) for seed, context in enumerate(contexts)]
+        answers = sample_all(engine, requests)
+    for (context, asked), answer in zip(requests, answers, strict=True):
+        assert_faithful(reference, context, answer, asked)

@@ -52,7 +52,9 @@ def active(model: nn.Module) -> str:
     """The adapter that `model` runs with by itself; "" without one.  Raises `ValueError` for several."""
     found = {name for layer in adapted_layers(model) if not layer.disable_adapters for name in layer.active_adapters}
     if len(found) > 1:
-        raise ValueError(f"the adapters {', '.join(sorted(found))} are active at once: activate one, or name the one that is meant")
+        raise ValueError(
+            f"the adapters {', '.join(sorted(found))} are active at once: activate one, or name the one that is meant"
+        )
     return found.pop() if found else ""
 
 
@@ -76,7 +78,7 @@ def trained(model: nn.Module, adapter: str | None = None) -> dict[str, nn.Parame
     named = {name: p for name, p in model.named_parameters() if p.requires_grad or adapter}
     if not adapter:
         return named
-    return {name.replace(f".{adapter}.", "."): p for name, p in named.items() if _of(name, adapter)}
+    return {name.removesuffix(f"{adapter}.weight") + "weight": p for name, p in named.items() if _of(name, adapter)}
 
 
 def multiplied(layer: Any, x: Tensor, adapter: str) -> Tensor:

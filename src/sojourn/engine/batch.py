@@ -155,6 +155,8 @@ class RunningBatch:
         positions += [position for s in slots for position in range(s.past, s.past + s.count)]
         with phase("decode" if 2 * len(slots) > len(ids) else "prefill"):  # what most of the tokens are
             logits = self._forward(EnginePlan(self.cache, slots, filling, self._group, self._windows), ids, positions, rows)
+            for each in admission.filling:
+                each.segment.filled = True
             if self.running:
                 self._draw(list(self.running), logits)
 

@@ -52,7 +52,8 @@ class Shape:
 @dataclass(eq=False, slots=True)
 class Segment:
     """Tokens [start, start + n) of every context that has `path` as a prefix.  keys[layer], values[layer]: (kv_heads, n, d).
-    used: when a slot was last put on it.  children: the segments that go on from here; several may start alike."""
+    used: when a slot was last put on it.  children: the segments that go on from here; several may start alike.
+    filled: whether its keys and values are there; before, nothing may be copied from it, and who stands on it waits."""
 
     path: Ints
     start: int
@@ -60,6 +61,7 @@ class Segment:
     keys: Tensor
     values: Tensor
     used: int = 0
+    filled: bool = False
     children: list[Segment] = field(default_factory=list)
 
     @classmethod
@@ -182,7 +184,7 @@ class Cache:
                     whole.append(segment)
                     if length >= best.length:
                         best = Match(length, segment, None)
-                elif length > best.length:
+                elif length > best.length and segment.filled:
                     best = Match(length, segment.parent, segment)
             level = [child for segment in whole for child in segment.children]
         return best
