@@ -30,10 +30,11 @@ def load(name: str) -> LoadedModel:
     if path is None:
         raise ValueError(f"'{name}' is a run without a checkpoint yet: let it train, or name its model, {run['model']}")
     found = load(run["model"])
-    if run["lora_rank"]:
-        add_adapters(found.model, run["lora_rank"], run["seed"])
+    rank = checkpoint.rank(path)
+    if rank:
+        add_adapters(found.model, rank, run["seed"])
     checkpoint.load_weights(path, found.model)
-    if run["lora_rank"]:
+    if rank:
         merge_adapters(found.model)
     return LoadedModel(found.model, found.tokenizer, name, called(name))
 
@@ -65,6 +66,8 @@ def add_adapters(model: PreTrainedModel, rank: int, seed: int, name: str = "defa
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    if "." in name or hasattr(torch.nn.ModuleDict(), name):
+        raise ValueError(f"an adapter cannot be called '{name}': torch keeps that name for itself, choose another for the role")
     learning = [p for layer in adapted_layers(model) for p in layer.parameters() if p.requires_grad]
     before = adapters.active(model) or name
     known = [config.target_modules for config in getattr(model, "peft_config", {}).values()]
