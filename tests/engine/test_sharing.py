@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from helpers import ARCHITECTURES, assert_faithful, engine_for, prompt, sample_all, small, steps_later
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sojourn.core import Ints
-from sojourn.engine import Completion, SamplingParams, admission, cache
+from sojourn.engine import Completion, SamplingParams, admission
+from sojourn.engine.cache import Segment
 from sojourn.engine.local import LocalEngine
 
 LOADED = small()
@@ -177,21 +177,23 @@ def test_deterministic_siblings_share_too_and_keep_every_bit() -> None:
         contexts = answered(contexts, answers, [prompt(60, seed=turn)] * 8)
 
 
-def test_what_a_step_will_compute_is_not_copied_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two groups on one system prompt go on alike for two tokens, too few for a segment of their own: the second group's segment must not
-    take them from the first one's, which is still to be computed.  Fresh memory holds NaN here, where it usually happens to hold 0."""
-    empty = cache.Segment.empty
+@pytest.mark.parametrize("others", [1, 2], ids=["one alone", "two that share more"])
+def test_nothing_is_copied_from_a_segment_that_is_still_to_be_filled(others: int) -> None:
+    """Two that go on alike make a segment; who shares its first two tokens only, fewer than are worth one, comes in the same step."""
+    engine, reference = engine_for(small()), small()
+    stem = prompt(30)
+    contexts = [stem, stem, *(np.concatenate([stem[:2], prompt(20, seed=7), prompt(3, seed=i)]) for i in range(others))]
+    empty = Segment.empty.__func__  # type: ignore[attr-defined]
 
-    def fresh(*arguments: Any) -> cache.Segment:
-        segment = empty(*arguments)
-        segment.keys.fill_(torch.nan)
-        segment.values.fill_(torch.nan)
-        return segment
+    def dirty(kind: type[Segment], *given: Any) -> Segment:
+        made: Segment = empty(kind, *given)
+        made.keys.fill_(1e4)  # what fresh memory may hold
+        made.values.fill_(1e4)
+        return made
 
-    monkeypatch.setattr(cache.Segment, "empty", fresh)
-    system, alike = prompt(60), prompt(2, seed=5)
-    questions = [np.concatenate([alike, prompt(20, seed=seed)]) for seed in (6, 7)]
-    contexts = [np.concatenate([system, question]) for question in (*questions, prompt(20, seed=8)) for _ in range(3)]
-    answers = sample_all(engine_for(LOADED, max_batch=16), [(c, params(seed)) for seed, c in enumerate(contexts)])
-    for seed, (context, answer) in enumerate(zip(contexts, answers, strict=True)):
-        assert_faithful(small(), context, answer, params(seed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Segment, "empty", classmethod(dirty))
+        requests = [(context, params(seed)) for seed, context in enumerate(contexts)]
+        answers = sample_all(engine, requests)
+    for (context, asked), answer in zip(requests, answers, strict=True):
+        assert_faithful(reference, context, answer, asked)

@@ -137,6 +137,105 @@ def test_roles_may_have_parts_numbers_and_models_of_their_own(tmp_path: Path) ->
     assert all("lora" in name for name in trainer.players["odd"].weights())
 
 
+def of(trainer: Trainer, role: str) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in trainer.players[role].weights().values()]
+
+
+def on_one_base(**second: Any) -> dict[str, Role]:
+    return {"even": Role(lora_rank=2), "odd": Role(base="even", lora_rank=2, **second)}
+
+
+def test_two_adapters_on_one_base_learn_in_one_batch_what_they_learn_on_two(tmp_path: Path) -> None:
+    """Apart each has a model and an engine of its own; together the base is there once and does not move."""
+    shared, (together, _) = played(game(on_one_base(), BOTH), tmp_path, steps=2)
+    apart, (separate, _) = played(game({"even": Role(lora_rank=2), "odd": Role(lora_rank=2)}, BOTH), tmp_path, steps=2)
+    players = shared.players
+    assert players["even"].model is players["odd"].model and players["even"].engine is players["odd"].engine
+    assert together["even/reward"] == separate["even/reward"] and together["odd/reward"] == separate["odd/reward"]
+    for role in BOTH:
+        for one, other in zip(of(shared, role), of(apart, role), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+    assert not same(of(shared, "even"), of(shared, "odd"))
+    first = dict(small().model.named_parameters())
+    bases = {n.replace(".base_layer", ""): p for n, p in players["even"].model.named_parameters() if "lora_" not in n}
+    assert bases.keys() == first.keys() and all(torch.equal(bases[name], p) for name, p in first.items())
+
+
+def test_a_base_may_stand_anywhere_and_be_frozen(tmp_path: Path) -> None:
+    roles = {"even": Role(base="judge", lora_rank=2), "odd": Role(base="judge", learns=False), "judge": Role(learns=False)}
+    trainer, (metrics,) = played(game(roles, BOTH), tmp_path)
+    assert len({id(player.model) for player in trainer.players.values()}) == 1
+    assert list(trainer.players) == ["even", "odd", "judge"] and trainer.lead.name == "even"
+    assert metrics["trained_tokens"] > 0
+    alone, _ = played(game({"even": Role(lora_rank=2), "odd": Role(learns=False)}, BOTH), tmp_path)
+    for one, other in zip(of(trainer, "even"), of(alone, "even"), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+
+
+def test_an_adapter_that_never_acts_changes_no_bit(tmp_path: Path) -> None:
+    without, _ = played(game(on_one_base(), BOTH), tmp_path, steps=2)
+    idle = {**on_one_base(), "idle": Role(base="odd", lora_rank=3)}
+    with_it, _ = played(game(idle, {**BOTH, "nobody": "idle"}), tmp_path, steps=2)
+    for role in BOTH:
+        assert same(of(without, role), of(with_it, role))
+    assert all(not p.any() for name, p in with_it.players["idle"].weights().items() if "lora_B" in name)
+
+
+def test_former_selves_of_an_adapter_are_adapters_on_its_base(tmp_path: Path) -> None:
+    roles = {"actor": Role(lora_rank=2), "past": Role(former=Former(every=1, most=2, opponents="uniform"))}
+    trainer, _ = played(game(roles, {"even": "actor", "odd": "past"}), tmp_path, steps=3)
+    past, model = trainer.players["past"], trainer.model
+    assert past.league is not None and sorted(past.league.weights) == [0, 3]
+    assert past.model is model and past.engine is trainer.engine
+    on_it = {name.split(".")[-2] for name, _ in model.named_parameters() if "lora_" in name}
+    assert on_it == {"actor", "past@0", "past@3"}, "those that are kept, and no other"
+    for name, p in model.named_parameters():
+        if "past@" in name:
+            version = int(name.split("@")[1].split(".")[0])
+            assert torch.equal(p, past.league.weights[version][name.replace(f".past@{version}.", ".")]) and not p.requires_grad
+
+
+def test_a_stopped_run_of_adapters_on_one_base_with_a_league_goes_on_to_the_bit(tmp_path: Path, model: Path) -> None:
+    def parts() -> Experiment:
+        roles = {
+            "actor": Role(lora_rank=2),
+            "second": Role(base="actor", lora_rank=3),
+            "past": Role(former=Former(of="second", every=1, most=2)),
+        }
+        return game(roles, {"even": "second", "odd": "past"})
+
+    for run, steps in (("whole", (3,)), ("stopped", (1, 3))):
+        for count in steps:
+            (tmp_path / run / "config.json").unlink(missing_ok=True)
+            train(config(tmp_path / run, model, steps=count, eval_every=0, checkpoint_every=1, max_context=300), parts())
+    timed = ("seconds", "tokens_per_second")
+    whole, stopped = (
+        [{name: v for name, v in row.items() if not name.startswith(timed)} for row in RunFolder(tmp_path / run).metrics()]
+        for run in ("whole", "stopped")
+    )
+    assert whole == stopped
+
+
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        ({"even": Role(lora_rank=2), "odd": Role(base="even")}, "'odd' trains all weights of the model that they share"),
+        ({"even": Role(), "odd": Role(base="even", lora_rank=2)}, "'even' trains all weights of the model that they share"),
+        ({"even": Role(base="odd", lora_rank=1), "odd": Role(base="even", lora_rank=1)}, "is its own base"),
+        (
+            {"even": Role(lora_rank=1), "past": Role(former=Former(of="even")), "odd": Role(base="past", lora_rank=1)},
+            "which former selves play: name 'even'",
+        ),
+    ],
+)
+def test_bases_that_cannot_be_shared_are_refused_before_a_model_is_loaded(
+    roles: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sojourn.training.setup.load", lambda name: pytest.fail("loaded a model"))
+    with pytest.raises(ValueError, match=said):
+        Trainer(config(tmp_path, tmp_path), game(roles, BOTH))
+
+
 @pytest.mark.parametrize("opponents", ["latest", "uniform", "prioritised"])
 def test_a_league_meets_former_selves_and_keeps_the_score(opponents: Any, tmp_path: Path) -> None:
     roles = {"actor": Role(), "past": Role(former=Former(every=1, most=2, opponents=opponents))}

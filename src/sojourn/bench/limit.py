@@ -24,7 +24,7 @@ def bare_products(model: PreTrainedModel, rows: int) -> dict[str, Side]:
     operands = [(inputs[layer.in_features], layer.weight.detach()) for layer in layers]
     ops = torch.ops.mkldnn
     onednn = [(x, ops._reorder_linear_weight(weight, rows)) for x, weight in operands]
-    packed = [(x, Packed(layer)) for (x, _), layer in zip(operands, layers, strict=True)]
+    packed = [(x, Packed(weight)) for x, weight in operands]
     return {
         "plain": _pass_of(lambda: [nn.functional.linear(x, weight) for x, weight in operands]),
         "oneDNN": _pass_of(lambda: [ops._linear_pointwise(x, weight, None, "none", [], "") for x, weight in onednn]),

@@ -84,7 +84,7 @@ def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: 
     trainer = Trainer(config, experiment)
     saved = checkpoint.latest(Path(target) / "checkpoints") if of_run else None
     if saved:  # onto the run's own adapters, so that it is measured as it was trained
-        checkpoint.load_weights(saved, trainer.model)
+        checkpoint.load_weights(saved, trainer.model, trainer.lead.adapter)
     groups = measure(trainer, options.tasks, options.greedy)
     rows = _rows(groups, "greedy" if options.greedy else "sampled")
     console = Console()

@@ -3,6 +3,11 @@
 A step takes in who waits, runs the new tokens of all running requests as one flat row through the model, and samples one token for each.
 It is plain synchronous code without a lock: the engine calls it from its thread, one step after another, and touches nothing in here
 while a step runs.
+
+Requests of different adapters run in one batch, and what one has stored must never be taken for the other.  So the KV cache knows a
+token as its id plus a multiple of the vocabulary for the adapter, and nothing in the cache need know of adapters:
+
+    vocabulary 256, adapters a and b:   "hi" is [104, 105] without an adapter, [360, 361] for a, [616, 617] for b
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sojourn.core import Floats, InfrastructureError, Ints
+from sojourn.engine import adapters
 from sojourn.engine.admission import ATTEND_ONCE, admit
 from sojourn.engine.attention import Plan, windows_of
 from sojourn.engine.cache import Cache, Segment, Slot
@@ -54,8 +60,10 @@ class RunningBatch:
         self.version = 0
         self.sampled_tokens = 0
         self.computed_tokens = 0
-        self._tokenizer = tokenizer
-        self._runner = FusedModel(model) if FusedModel.runs(model) else PackedModel(model)
+        self._model, self._tokenizer = model, tokenizer
+        self._vocabulary = len(model.get_input_embeddings().weight)  # type: ignore[arg-type, union-attr, unused-ignore]
+        self._adapters: tuple[str, ...] | None = None
+        self._runner = _runner(model)
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
         self._group = config.num_attention_heads // cache.shape.kv_heads
         self._windows = windows_of(model)
@@ -65,6 +73,21 @@ class RunningBatch:
     def stops(self, params: SamplingParams) -> StopTexts:
         """What notices the stop texts of a request."""
         return StopTexts(params, self._text)
+
+    def shift(self, adapter: str | None) -> int:
+        """What the KV cache adds to the ids of a request with this adapter.  Raises `ValueError` for one that is not there."""
+        if self._adapters is None:
+            self._adapters = adapters.names(self._model)
+        known = self._adapters
+        if adapter is None and not known:
+            return 0
+        name = adapters.active(self._model) if adapter is None else adapter
+        if name not in ("", *known) or (not known and adapters.active(self._model)):
+            raise ValueError(
+                f"a request asks for the adapter '{name}' of a model whose adapters that can be chosen are: {', '.join(known) or 'none'} (plain "
+                "LoRA ones on linear layers can; after adding one, call update)"
+            )
+        return self._vocabulary * (1 + known.index(name)) if name else 0
 
     def step(self) -> list[Request]:
         """One forward pass for all that run; returns the requests that have their answer now."""
@@ -81,11 +104,11 @@ class RunningBatch:
         self.broken = False
         return self._finished
 
-    def score(self, tokens: Ints) -> Floats:
-        """See `Engine.score`: one forward pass, at temperature 1, that leaves the cache as it is."""
+    def score(self, tokens: Ints, shift: int = 0) -> Floats:
+        """See `Engine.score`: one forward pass, at temperature 1, that leaves the cache as it is.  shift: of the adapter."""
         segment = Segment.empty(self.cache.shape, tokens)
         plan = EnginePlan(self.cache, [], [Piece(segment, 0, len(tokens), 0)], self._group, self._windows)
-        logits = self._forward(plan, tokens.tolist(), range(len(tokens)), range(len(tokens) - 1))
+        logits = self._forward(plan, (tokens + shift).tolist(), range(len(tokens)), range(len(tokens) - 1))
         target = torch.from_numpy(tokens[1:])[:, None]
         scores = logits.float().log_softmax(-1).gather(1, target)[:, 0]
         return np.concatenate([np.zeros(1, np.float32), scores.numpy().astype(np.float32)])
@@ -104,7 +127,7 @@ class RunningBatch:
         for slot in self.cache.slots:
             slot.busy = False
         self.cache.clear()
-        self._runner.forget()
+        self._runner, self._adapters = _runner(self._model), None
         self.broken = False
 
     def _together(self) -> None:
@@ -132,8 +155,8 @@ class RunningBatch:
         positions += [position for s in slots for position in range(s.past, s.past + s.count)]
         with phase("decode" if 2 * len(slots) > len(ids) else "prefill"):  # what most of the tokens are
             logits = self._forward(EnginePlan(self.cache, slots, filling, self._group, self._windows), ids, positions, rows)
-            for piece in filling:
-                piece.owner.filled = True
+            for each in admission.filling:
+                each.segment.filled = True
             if self.running:
                 self._draw(list(self.running), logits)
 
@@ -152,17 +175,21 @@ class RunningBatch:
         slot, end = request.slot, len(request)
         self.cache.reserve(end + CHUNK)
         for first in range(slot.length // CHUNK * CHUNK, end, CHUNK):
-            ids = (request.after(first)[:CHUNK] + [0] * CHUNK)[:CHUNK]
+            ids = (request.after(first)[:CHUNK] + [request.shift] * CHUNK)[:CHUNK]
             plan = FixedPlan(self.cache, slot, first, self._group, self._windows)
             logits = self._forward(plan, ids, range(first, first + CHUNK), [(end - 1) % CHUNK])
         slot.extend(np.asarray(request.after(slot.length)))
         self._draw([request], logits)
 
     def _forward(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
-        """Logits (len(rows), V) of the flat tokens `rows`."""
+        """Logits (len(rows), V) of the flat tokens `rows`; `ids` are those of the KV cache."""
         self.computed_tokens += len(ids)
+        mix = None
+        if self._adapters:
+            number, ids = (each.tolist() for each in np.divmod(np.asarray(ids), self._vocabulary))
+            mix = adapters.mix(number, self._adapters)
         with torch.no_grad():
-            logits = self._runner.logits(plan, ids, positions, rows)
+            logits = self._runner.logits(plan, ids, positions, rows, mix)
         return logits.float().div_(self._softcap).tanh_().mul_(self._softcap) if self._softcap else logits
 
     def _draw(self, requests: Sequence[Request], logits: torch.Tensor) -> None:
@@ -212,3 +239,8 @@ class RunningBatch:
         if len(tokens) == 1:
             self._pieces[tokens[0]] = text
         return text
+
+
+def _runner(model: PreTrainedModel) -> FusedModel | PackedModel:
+    """Computes `model` with the weights and adapters that it has now."""
+    return FusedModel(model) if FusedModel.runs(model) else PackedModel(model)

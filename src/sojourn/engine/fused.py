@@ -1,8 +1,8 @@
 """Llama-shaped models in few, large operations, for the engine's forward passes on a CPU.
 
 A decoding step of a small model spends most of its time between the matrix products.  Here a layer is two norms, four products
-(queries, keys and values in one; gate and up in one; the residual added on the way out), the rotation and the attention.  Other
-models, and those with adapters, run as `transformers` has them.
+(queries, keys and values in one; gate and up in one; the residual added on the way out), the rotation and the attention.  Adapters add
+two thin products to each (`engine.adapters`).  Other models run as `transformers` has them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 from transformers import PreTrainedModel
 
+from sojourn.engine.adapters import Mix, adapted_layers, computed, plain
 from sojourn.engine.attention import Plan
 from sojourn.engine.native import kernels
-from sojourn.engine.packed import Packed, packs
+from sojourn.engine.packed import Product, packs
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """Those whose layers are what `FusedModel` computes."""
@@ -30,15 +31,15 @@ class _Layer:
 
     attention: Any
     norms: tuple[Any, Any]
-    queries_keys_values: Packed
-    out: Packed
-    gate_up: Packed
-    down: Packed
+    queries_keys_values: Product
+    out: Product
+    gate_up: Product
+    down: Product
     window: int | None
 
 
 class FusedModel:
-    """`model`, if `FusedModel.runs(model)`; see `LocalEngine`."""
+    """`model`, if `FusedModel.runs(model)`, with the weights that it has at the first pass; see `LocalEngine`."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -49,18 +50,18 @@ class FusedModel:
 
     @staticmethod
     def runs(model: PreTrainedModel) -> bool:
-        """Whether this model is of a kind that is computed here, all its linear layers plain ones on this CPU."""
+        """Whether this model is of a kind that is computed here, all its linear layers plain ones on this CPU, perhaps with
+        adapters."""
         config = model.config.get_text_config()
         if config.model_type not in MODEL_TYPES or config.hidden_act != "silu":
             return False
-        named = [module for name, module in model.named_modules() if name.endswith("_proj") or name == "lm_head"]
-        return all(packs(module) for module in named)
+        named = [plain(module) for name, module in model.named_modules() if name.endswith("_proj")]
+        named.append(model.get_output_embeddings())
+        return all(map(packs, named)) and all(map(computed, adapted_layers(model)))
 
-    def forget(self) -> None:
-        """The weights have changed."""
-        self._layers = []
-
-    def logits(self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int]) -> Tensor:
+    def logits(
+        self, plan: Plan, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int], mix: Mix | None = None
+    ) -> Tensor:
         """Logits (len(rows), V) of the flat tokens `rows`."""
         if not self._layers:
             self._pack()
@@ -71,12 +72,12 @@ class FusedModel:
             half = sin.shape[-1] // 2
             sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
         for number, layer in enumerate(self._layers):
-            x = self._layer(number, layer, x, plan, cos, sin)
+            x = self._layer(number, layer, x, plan, cos, sin, mix)
         return self._head(self._normed(base.norm, x[list(rows)]))
 
-    def _layer(self, number: int, layer: _Layer, x: Tensor, plan: Plan, cos: Tensor, sin: Tensor) -> Tensor:
+    def _layer(self, number: int, layer: _Layer, x: Tensor, plan: Plan, cos: Tensor, sin: Tensor, mix: Mix | None) -> Tensor:
         heads, kv_heads, dim = self._heads, self._kv_heads, cos.shape[-1]
-        joined = layer.queries_keys_values(self._normed(layer.norms[0], x)).view(len(x), heads + 2 * kv_heads, dim)
+        joined = layer.queries_keys_values(self._normed(layer.norms[0], x), mix).view(len(x), heads + 2 * kv_heads, dim)
         turned, value = joined[:, : heads + kv_heads], joined[:, heads + kv_heads :]
         if hasattr(layer.attention, "q_norm"):
             turned = torch.cat(
@@ -91,8 +92,8 @@ class FusedModel:
         seen = plan.attend(
             number, query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1), layer.attention.scaling, layer.window
         )
-        x = layer.out.plus(seen.flatten(1), x)
-        return layer.down.plus(self._gated(layer.gate_up(self._normed(layer.norms[1], x))), x)
+        x = layer.out.plus(seen.flatten(1), x, mix)
+        return layer.down.plus(self._gated(layer.gate_up(self._normed(layer.norms[1], x), mix)), x, mix)
 
     def _normed(self, norm: Any, x: Tensor) -> Tensor:
         if self._kernels:
@@ -119,14 +120,14 @@ class FusedModel:
                 _Layer(
                     attention,
                     (layer.input_layernorm, layer.post_attention_layernorm),
-                    Packed(attention.q_proj, attention.k_proj, attention.v_proj),
-                    Packed(attention.o_proj),
-                    Packed(mlp.gate_proj, mlp.up_proj),
-                    Packed(mlp.down_proj),
+                    Product(attention.q_proj, attention.k_proj, attention.v_proj),
+                    Product(attention.o_proj),
+                    Product(mlp.gate_proj, mlp.up_proj),
+                    Product(mlp.down_proj),
                     window_of(attention),
                 )
             )
-        self._head = Packed(self._model.get_output_embeddings())
+        self._head = Product(self._model.get_output_embeddings())
 
 
 def window_of(attention: Any) -> int | None:

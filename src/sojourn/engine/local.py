@@ -37,7 +37,7 @@ T = TypeVar("T")
 class LocalEngine:
     """Continuous batching over a Hugging Face causal language model.
 
-    model: used as it is; its parameters may be trained between samples, then call `update`.
+    model: used as it is; its parameters may be trained between samples, and adapters added, then call `update`.
     max_batch: requests that run at once.  Raise it for throughput while memory lasts; others wait.
     max_context: tokens of a context, completion included.
     shared_tokens: of prefixes that several contexts share, kept at most between requests; raise it for many long prompts.
@@ -99,8 +99,10 @@ class LocalEngine:
         if len(prompt) >= self._max_context:
             raise ContextFull(f"a context of {len(prompt)} tokens, the engine holds {self._max_context}")
         params = replace(params, max_tokens=min(params.max_tokens, self._max_context - len(prompt)))
+        shift = self._batch.shift(params.adapter)
         self._wake()
-        request = Request(prompt, params, asyncio.get_running_loop().create_future(), self._batch.stops(params))
+        future = asyncio.get_running_loop().create_future()
+        request = Request(prompt + shift, params, future, self._batch.stops(params), shift)
         self._live.add(request)
         self._arrived.append(request)
         try:
@@ -108,13 +110,13 @@ class LocalEngine:
         finally:
             self._live.discard(request)
 
-    async def score(self, tokens: Ints | Sequence[int]) -> Floats:
-        """See `Engine.score`.  One forward pass, at temperature 1."""
-        prompt = self._checked(tokens)
+    async def score(self, tokens: Ints | Sequence[int], adapter: str | None = None) -> Floats:
+        """See `Engine.score`.  One forward pass, at temperature 1; `adapter` as in `SamplingParams`."""
+        prompt, shift = self._checked(tokens), self._batch.shift(adapter)
         if len(prompt) > self._max_context:
             raise ContextFull(f"a context of {len(prompt)} tokens, the engine holds {self._max_context}")
         async with worker.turn():
-            self._score = worker.submit(lambda: self._batch.score(prompt))
+            self._score = worker.submit(lambda: self._batch.score(prompt, shift))
             return await self._result(self._score, f"the score of {len(prompt)} tokens")
 
     def update(self, version: int) -> None:

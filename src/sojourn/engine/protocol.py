@@ -38,6 +38,8 @@ class SamplingParams:
     """The request's own randomness: the same seed and context give the same tokens, whoever else is in the batch."""
     allowed: tuple[tuple[int, ...], ...] | None = None
     """If given, the completion is one of these token sequences; log-probabilities are renormalised over what is legal."""
+    adapter: str | None = None
+    """Which of the model's adapters samples; "" for the model without any, None for the one that is active in it."""
 
     def __post_init__(self) -> None:
         check(self)

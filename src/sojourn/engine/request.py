@@ -18,6 +18,7 @@ from sojourn.engine.stops import StopTexts
 class Request:
     """A prompt, and what has been sampled after it.
 
+    prompt: as the KV cache knows it, `shift` added to each id (`RunningBatch.shift`).  sampled: plain ids.
     future: whoever waits; only the event loop touches it.  slot: where its keys and values are, once it runs.  seconds: that the engine
     has spent on steps with this request in them.  answer: what the future will hear.
     """
@@ -26,6 +27,7 @@ class Request:
     params: SamplingParams
     future: asyncio.Future[Completion]
     stops: StopTexts
+    shift: int = 0
     slot: Slot = field(init=False)
     sampled: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -36,9 +38,10 @@ class Request:
         return len(self.prompt) + len(self.sampled)
 
     def after(self, position: int) -> list[int]:
-        """Its tokens from `position` on."""
+        """Its tokens from `position` on, as the KV cache knows them."""
         own = position - len(self.prompt)
-        return self.sampled[own:] if own >= 0 else [*self.prompt[position:].tolist(), *self.sampled]
+        sampled = [token + self.shift for token in self.sampled[max(own, 0) :]] if self.shift else self.sampled[max(own, 0) :]
+        return sampled if own >= 0 else [*self.prompt[position:].tolist(), *sampled]
 
     def completed(self, stop: Literal["stop", "length"], version: int, *, ended: bool) -> Completion:
         """All that was sampled, as the answer."""

@@ -28,15 +28,23 @@ from sojourn.phases import phase
 
 
 class Critic:
-    """Values of states, learned by `loss`.  `token_budget` as in `Learner`."""
+    """Values of states, learned by `loss`.  `token_budget` and `adapter`, of the model that is copied, as in `Learner`."""
 
-    def __init__(self, model: PreTrainedModel, optimizer: OptimizerConfig, loss: ValueLoss, *, token_budget: int = 4096) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        optimizer: OptimizerConfig,
+        loss: ValueLoss,
+        *,
+        token_budget: int = 4096,
+        adapter: str | None = None,
+    ) -> None:
         attach(model)
         self.model = copy.deepcopy(model).requires_grad_(True)
         self.model.get_output_embeddings().requires_grad_(self.model.config.tie_word_embeddings)  # else it has no gradient
         self.head = nn.Linear(self.model.config.get_text_config().hidden_size, 1, bias=False)
         nn.init.zeros_(self.head.weight)
-        self.loss = loss
+        self.loss, self.adapter = loss, adapter
         self.optimizer = AdamW(nn.ModuleList([self.model, self.head]), optimizer)
         self.token_budget = token_budget
 
@@ -83,7 +91,7 @@ class Critic:
 
     def _values(self, batch: TreeBatch) -> Tensor:
         """Value before each entry's token, (T,), float32."""
-        values: Tensor = self.head(hidden_states(self.model, batch)[torch.from_numpy(batch.query)].float())[:, 0]
+        values: Tensor = self.head(hidden_states(self.model, batch, self.adapter)[torch.from_numpy(batch.query)].float())[:, 0]
         return values * self.loss.scale
 
     def _batches(

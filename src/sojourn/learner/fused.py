@@ -1,8 +1,8 @@
 """Llama-shaped models with the kernels in C, for the learner's passes on a CPU.
 
 Between two products of a layer, torch and `transformers` read and write each hidden state many times (for a norm alone: to float32,
-square, mean, scale, back, weight).  Here it is once, forward and backward.  Other models, those with adapters, and machines without a
-compiler run as `transformers` has them.
+square, mean, scale, back, weight).  Here it is once, forward and backward.  Adapters are plain products beside the others.  Other models,
+and machines without a compiler, run as `transformers` has them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from sojourn.engine.adapters import multiplied
 from sojourn.engine.attention import Plan
 from sojourn.engine.fused import FusedModel, window_of
 from sojourn.engine.native import Kernels, kernels
@@ -24,15 +25,15 @@ def kernels_for(model: PreTrainedModel) -> Kernels | None:
     return kernels(model.dtype) if FusedModel.runs(model) else None
 
 
-def fused_states(model: PreTrainedModel, batch: TreeBatch, plan: Plan, own: Kernels) -> Tensor:
-    """The last hidden states (N, D) of all tokens of a batch."""
+def fused_states(model: PreTrainedModel, batch: TreeBatch, plan: Plan, own: Kernels, adapter: str = "") -> Tensor:
+    """The last hidden states (N, D) of all tokens of a batch, with one of the model's adapters or none."""
     base: Any = model.base_model
     x: Tensor = base.embed_tokens(torch.from_numpy(batch.token))
     cos, sin = (part[0] for part in base.rotary_emb(x[None], torch.from_numpy(batch.position)[None]))
     for number, layer in enumerate(base.layers):
         attention, mlp = layer.self_attn, layer.mlp
         normed = _normed(layer.input_layernorm, x, own)
-        query, key, value = attention.q_proj(normed), attention.k_proj(normed), attention.v_proj(normed)
+        query, key, value = (multiplied(each, normed, adapter) for each in (attention.q_proj, attention.k_proj, attention.v_proj))
         if hasattr(attention, "q_norm"):
             query, key = (
                 _normed(norm, part.unflatten(-1, (-1, cos.shape[-1])), own).flatten(1)
@@ -41,9 +42,10 @@ def fused_states(model: PreTrainedModel, batch: TreeBatch, plan: Plan, own: Kern
         query, key = _Rotate.apply(query, cos, sin, own), _Rotate.apply(key, cos, sin, own)
         query, key, value = (part.unflatten(-1, (-1, cos.shape[-1])).transpose(0, 1) for part in (query, key, value))
         seen = plan.attend(number, query, key, value, attention.scaling, window_of(attention))
-        x = x + attention.o_proj(seen.flatten(1))
+        x = x + multiplied(attention.o_proj, seen.flatten(1), adapter)
         normed = _normed(layer.post_attention_layernorm, x, own)
-        x = x + mlp.down_proj(_Gate.apply(mlp.gate_proj(normed), mlp.up_proj(normed), own))
+        gate, up = (multiplied(each, normed, adapter) for each in (mlp.gate_proj, mlp.up_proj))
+        x = x + multiplied(mlp.down_proj, _Gate.apply(gate, up, own), adapter)
     return _normed(base.norm, x, own)
 
 

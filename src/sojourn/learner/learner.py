@@ -15,12 +15,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sojourn.core import ROOT, EpisodeGroup, Ints, Kind, Span, TrajectoryTree
 from sojourn.credit import Columns, action_pairs, episode_pairs, length_pairs, reads
 from sojourn.credit.dense import capped_exp
+from sojourn.engine.adapters import activated, active, trained
 from sojourn.engine.attention import attach, using, windows_of
 from sojourn.engine.cache import Shape
 from sojourn.learner.attention import TreePlan
@@ -44,13 +45,13 @@ class Micro:
     temperature: float
 
 
-def hidden_states(model: PreTrainedModel, batch: TreeBatch) -> Tensor:
-    """The last hidden states (N, D) of all tokens of a batch."""
+def hidden_states(model: PreTrainedModel, batch: TreeBatch, adapter: str | None = None) -> Tensor:
+    """The last hidden states (N, D) of all tokens of a batch.  adapter: as in `Learner`."""
     group = model.config.get_text_config().num_attention_heads // Shape.of(model).kv_heads
     plan = TreePlan(batch, group, windows_of(model), model.dtype)
     if own := kernels_for(model):
-        return fused_states(model, batch, plan, own)
-    with using(plan):
+        return fused_states(model, batch, plan, own, active(model) if adapter is None else adapter)
+    with using(plan), activated(model, adapter):
         states: Tensor = model.base_model(
             input_ids=torch.from_numpy(batch.token)[None], position_ids=torch.from_numpy(batch.position)[None], use_cache=False
         ).last_hidden_state[0]
@@ -62,6 +63,8 @@ class Learner:
 
     token_budget: unique tokens in a micro-batch; raising it is faster until memory runs out (about 1.5 MB a token for a model
     of 135 M parameters).  reference: a frozen model for KL terms.
+    adapter: which of the model's adapters is trained, and no other weight; None trains all that has a gradient, with the adapter that is
+    active.  reference_adapter: which of the reference's adapters it has, "" for none: so the model itself, bare, can be the reference.
     """
 
     def __init__(
@@ -71,14 +74,17 @@ class Learner:
         *,
         token_budget: int = 4096,
         reference: PreTrainedModel | None = None,
+        adapter: str | None = None,
+        reference_adapter: str | None = None,
     ) -> None:
         for each in (model, reference):
             if each is not None:
                 attach(each)
         self.model = model
         self.reference = reference
+        self.adapter, self.reference_adapter = adapter, reference_adapter
         self.token_budget = token_budget
-        self.optimizer = AdamW(model, optimizer)
+        self.optimizer = AdamW(nn.ParameterList(trained(model, adapter).values()), optimizer)
 
     def update(
         self,
@@ -150,10 +156,11 @@ class Learner:
         return part
 
     def score(self, micro: Micro, model: PreTrainedModel | None = None) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy (T,) of a micro-batch's entries; without gradients for a model other than the trained."""
+        """Log-probability and entropy (T,) of a micro-batch's entries; by the reference, if it is given, without gradients."""
         with torch.no_grad() if model is not None else nullcontext():
+            adapter = self.adapter if model is None else self.reference_adapter
             model = model or self.model
-            return self._log_probabilities(hidden_states(model, micro.batch), micro, model)
+            return self._log_probabilities(hidden_states(model, micro.batch, adapter), micro, model)
 
     def _log_probabilities(self, hidden: Tensor, micro: Micro, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
         """Of each entry, under the distribution that was sampled: of all tokens, or of the legal ones."""
@@ -294,7 +301,7 @@ class Learner:
                 raise ValueError("the optimal token baseline is not there for legal actions: choose another algorithm")
             place, where = np.unique(micro.batch.query, return_inverse=True)
             with torch.no_grad(), phase("forward"):
-                hidden = hidden_states(self.model, micro.batch)[torch.from_numpy(place)]
+                hidden = hidden_states(self.model, micro.batch, self.adapter)[torch.from_numpy(place)]
                 weight, softcap = _head(self.model)
                 square = squares(hidden, weight, temperature=micro.temperature, softcap=softcap)
             square_T[micro.batch.row] = square.double().numpy()[where]

@@ -14,9 +14,10 @@ from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from sojourn.engine.adapters import active, trained
 from sojourn.learner import Learner
 from sojourn.store import write_atomic
 
@@ -31,22 +32,28 @@ class Stateful(Protocol):
 
 
 class Trained:
-    """The trained weights of a model, for a checkpoint."""
+    """The trained weights of a model, or of one of its adapters, for a checkpoint."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
+    def __init__(self, model: torch.nn.Module, adapter: str | None = None) -> None:
+        self._model, self._adapter = model, adapter
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: p.detach() for name, p in self._model.named_parameters() if p.requires_grad}
+        return {name: p.detach() for name, p in trained(self._model, self._adapter).items()}
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._model.load_state_dict(state, strict=False)
+        """Raises `KeyError` with the names that one of the two lacks or has in another shape."""
+        own = trained(self._model, self._adapter)
+        if lost := [n for n in sorted(own.keys() | state) if n not in own or n not in state or own[n].shape != state[n].shape]:
+            raise KeyError(*lost)
+        for name, parameter in own.items():
+            parameter.copy_(state[name])
 
 
 def save(folder: Path, step: int, learner: Learner, state: dict[str, Any], others: Mapping[str, Stateful]) -> Path:
     """Write the checkpoint of `step` and drop older ones.  Raises `DiskFullError`; then the older one is still there."""
     target = folder / f"{PREFIX}{step:06d}"
-    weights = {name: p.detach() for name, p in learner.model.named_parameters() if p.requires_grad}
+    weights = Trained(learner.model, learner.adapter).state_dict()
 
     def write(path: Path) -> None:
         path.mkdir()
@@ -70,22 +77,28 @@ def latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_weights(path: Path, model: torch.nn.Module) -> None:
-    """Put the trained weights of a checkpoint into `model`.  Raises `ValueError` if they are of another model or cannot be read."""
+def load_weights(path: Path, model: torch.nn.Module, adapter: str | None = None) -> None:
+    """Put the trained weights of a checkpoint into `model`, of an adapter into `adapter` or the active one.  Raises `ValueError` if they
+    are of another model or cannot be read."""
     with _readable(path):
         weights = load_file(path / "trained.safetensors")
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    lost = sorted(trained & set(missing)) + unexpected
-    if lost:
+    try:
+        Trained(model, active(model) if adapter is None else adapter).load_state_dict(weights)
+    except KeyError as error:
         raise ValueError(
-            f"checkpoint {path} does not fit this model, for example {lost[0]}: use the run's own model and lora_rank"
-        )
+            f"checkpoint {path} does not fit this model, for example {error.args[0]}: use the run's own model and lora_rank"
+        ) from error
+
+
+def rank(path: Path) -> int:
+    """Of the adapter whose weights a checkpoint holds; 0 if they are a whole model's."""
+    with _readable(path), safe_open(path / "trained.safetensors", "pt") as file:
+        return next((file.get_slice(name).get_shape()[0] for name in file.keys() if ".lora_A." in name), 0)  # noqa: SIM118
 
 
 def load(path: Path, learner: Learner, others: Mapping[str, Stateful]) -> dict[str, Any]:
     """Restore weights, optimizer and the others; returns the state given to `save`, with `step`."""
-    load_weights(path, learner.model)
+    load_weights(path, learner.model, learner.adapter)
     with _readable(path):
         for name, part in {"optimizer": learner.optimizer, **others}.items():
             part.load_state_dict(torch.load(path / f"{name}.pt", weights_only=True))

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
 from sojourn.core import Action, EpisodeGroup, Task
 from sojourn.credit import Columns, Filter, Replay, ZeroSignal, columns, critic_targets, keep, shaped
+from sojourn.engine.adapters import trained
 from sojourn.learner import Critic, Learner
 from sojourn.objectives import imitates
 from sojourn.policy.session import stable_hash
@@ -25,6 +25,7 @@ from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.control import Coefficients
 from sojourn.training.filling import Source, filled, needed
 from sojourn.training.metrics import entropy_estimate
+from sojourn.training.setup import Prepared
 
 
 class Learned(NamedTuple):
@@ -46,16 +47,25 @@ class Learning:
         self,
         config: TrainConfig,
         experiment: Experiment,
-        model: PreTrainedModel,
+        ready: Prepared,
         renderer: ChatRenderer,
-        reference: PreTrainedModel | None,
         name: str = "actor",
     ) -> None:
         self.name = name
+        model, adapter = ready.model, ready.adapter
         self.config, self.experiment, self.model, self.renderer = config, experiment, model, renderer
         budget = config.token_budget
-        self.learner = Learner(model, config.optimizer, token_budget=budget, reference=reference)
-        self.critic = Critic(model, config.optimizer, experiment.critic, token_budget=budget) if experiment.critic else None
+        self.learner = Learner(
+            model,
+            config.optimizer,
+            token_budget=budget,
+            reference=ready.reference,
+            adapter=adapter,
+            reference_adapter=ready.reference_adapter,
+        )
+        self.critic: Critic | None = None
+        if experiment.critic:
+            self.critic = Critic(model, config.optimizer, experiment.critic, token_budget=budget, adapter=adapter)
         self.coefficients = Coefficients(experiment)
         self.replay: Replay[list[Row]] = Replay(config.replay)
 
@@ -145,7 +155,9 @@ class Learning:
         """A reference that moves follows the policy when its time has come."""
         reference = self.learner.reference
         if reference is not None and experiment.reference.due(step + 1):
-            experiment.reference.renew(reference.parameters(), self.model.parameters())
+            adapter = self.learner.adapter
+            both = (trained(each, adapter).values() if adapter else each.parameters() for each in (reference, self.model))
+            experiment.reference.renew(*both)
             if experiment.reference.new_optimizer:
                 self.learner.optimizer.forget()
 

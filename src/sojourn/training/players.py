@@ -1,12 +1,13 @@
 """Players: roles at work, each with its model, its engine, and what it learns with.
 
-A frozen role has no learner.  A role of former selves has a league, and a model and an engine for every former self that a step needs.
+A frozen role has no learner.  Roles on one base share its model and its engine, each with its adapter.  A role of former selves has a
+league; its selves are adapters beside that of the role whose they were, or, where that trains all weights, models with an engine each.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,42 +16,66 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sojourn.core import EpisodeGroup
+from sojourn.engine.adapters import active, trained
 from sojourn.engine.local import LocalEngine
 from sojourn.policy import Policy
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import setup
+from sojourn.training.checkpoint import Trained
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.league import NOW, League
 from sojourn.training.learning import Learning
-from sojourn.training.roles import Role, cast
+from sojourn.training.roles import Role, bases, cast
 from sojourn.training.seats import lived, views
+from sojourn.training.weights import add_adapters, drop_adapter
 
 
 class Player:
-    """A role with weights of its own.  `agents`: who it speaks for; none: for all."""
+    """A role with weights of its own, all of a model's or an adapter's.
+
+    model: in place of the one that the config names.  base: the player whose model this one has, too.  sharing: roles that its model
+    samples for.  agents: who it speaks for; none: for all.
+    """
 
     league: League | None = None
 
     def __init__(
-        self, name: str, role: Role, config: TrainConfig, experiment: Experiment, model: setup.Model | None, agents: Sequence[str]
+        self,
+        name: str,
+        role: Role,
+        config: TrainConfig,
+        experiment: Experiment,
+        agents: Sequence[str] = (),
+        *,
+        model: setup.Model | None = None,
+        base: Player | None = None,
+        sharing: int = 1,
     ) -> None:
         self.name, self.role, self.agents = name, role, agents
         self.config, self.experiment = role.config(config), role.experiment(experiment)
-        self.model, self.tokenizer, reference = setup.prepare(self.config, self.experiment, model)
+        ready = setup.prepare(self.config, self.experiment, base or model, role.adapter(name, self.config))
+        self.model, self.tokenizer = ready.model, ready.tokenizer
+        self.adapter = ready.adapter
+        if not role.trained:  # whatever adapters other roles put beside it
+            self.adapter = "" if base else active(self.model)
         self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol)
-        self.engine = self._engine(self.model)
+        self.engine = base.engine if base else self._engine(self.model, sharing)
         self.learning: Learning | None = None
         if role.trained:
-            self.learning = Learning(self.config, self.experiment, self.model, self.renderer, reference, name)
+            self.learning = Learning(self.config, self.experiment, ready, self.renderer, name)
 
-    def _engine(self, model: PreTrainedModel) -> LocalEngine:
-        return LocalEngine(model, self.tokenizer, max_batch=self.config.concurrency, max_context=self.config.max_context)
+    def _engine(self, model: PreTrainedModel, sharing: int = 1) -> LocalEngine:
+        batch = self.config.concurrency * sharing
+        return LocalEngine(model, self.tokenizer, max_batch=batch, max_context=self.config.max_context)
 
     def policy(self, **sampling: Any) -> Policy:
         """Who samples now; `sampling` overrides sampling parameters."""
-        params = replace(self.config.sampling(), **sampling)
-        return Policy(self.name, self.engine, self.renderer, self.experiment.protocol, params)
+        return self._policy(self.engine, self.adapter, sampling)
+
+    def _policy(self, engine: LocalEngine, adapter: str | None, sampling: Mapping[str, Any]) -> Policy:
+        params = replace(self.config.sampling(), adapter=adapter, **sampling)
+        return Policy(self.name, engine, self.renderer, self.experiment.protocol, params)
 
     def policies(self, step: int, count: int, **sampling: Any) -> list[Policy]:
         """Who samples in each of `count` groups of a step."""
@@ -69,8 +94,8 @@ class Player:
         self.engine.update(step)
 
     def weights(self) -> dict[str, Tensor]:
-        """What is trained, by name."""
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        """What is trained, by name; of an adapter without its own name."""
+        return dict(trained(self.model, self.adapter))
 
 
 class FormerPlayer(Player):
@@ -84,7 +109,9 @@ class FormerPlayer(Player):
         self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol)
         self.league = League(role.former)
         self.met: list[int] = []
+        self.engine, self.model, self.adapter = of.engine, of.model, of.adapter
         self._engines: dict[int, LocalEngine] = {}
+        self._adapters: set[int] = set()
 
     def policies(self, step: int, count: int, **sampling: Any) -> list[Policy]:
         assert self.league is not None
@@ -98,13 +125,29 @@ class FormerPlayer(Player):
         return self._former(max(self.league.weights), **sampling)
 
     def renew(self, step: int) -> None:
-        """Snapshots are taken when they are due; engines of selves that are kept no longer go."""
+        """Snapshots are taken when they are due; engines and adapters of selves that are kept no longer go."""
         assert self.league is not None
         if self.league.due(step):
             self.league.add(step, self.of.weights())
+        if self.of.adapter:
+            self._put_on()
+            self.engine.update(step)
         self._engines = {version: engine for version, engine in self._engines.items() if version in self.league.weights}
         for version, engine in self._engines.items():
             engine.update(version)
+
+    def _put_on(self) -> None:
+        """Each snapshot that is kept is an adapter on the model of the role whose self it was."""
+        assert self.league is not None
+        for version in self._adapters - self.league.weights.keys():
+            drop_adapter(self.model, self._called(version))
+        for version in sorted(self.league.weights.keys() - self._adapters):
+            add_adapters(self.model, self.of.config.lora_rank, 0, self._called(version), trained=False)
+            Trained(self.model, self._called(version)).load_state_dict(self.league.weights[version])
+        self._adapters = set(self.league.weights)
+
+    def _called(self, version: int) -> str:
+        return f"{self.name}@{version}"
 
     def record(self, groups: Sequence[EpisodeGroup]) -> None:
         """Note how the learner fared in the groups of the last `policies`."""
@@ -115,27 +158,36 @@ class FormerPlayer(Player):
 
     def _former(self, version: int, **sampling: Any) -> Policy:
         assert self.league is not None
-        params = replace(self.config.sampling(), **sampling)
         if version == NOW:
-            return Policy(self.name, self.of.engine, self.renderer, self.experiment.protocol, params)
+            return self._policy(self.of.engine, self.of.adapter, sampling)
+        if self.of.adapter:
+            return self._policy(self.engine, self._called(version), sampling)
         if version not in self._engines:
             model = copy.deepcopy(self.of.model).requires_grad_(False)
             model.load_state_dict(self.league.weights[version], strict=False)
             self._engines[version] = self._engine(model)
             self._engines[version].update(version)
-        return Policy(self.name, self._engines[version], self.renderer, self.experiment.protocol, params)
+        return self._policy(self._engines[version], None, sampling)
 
 
 def players(config: TrainConfig, experiment: Experiment, model: setup.Model | None) -> dict[str, Player]:
     """The roles of an experiment at work, former selves last.  `model`: of the first role, in place of the one that the config names."""
     roles = cast(experiment)
+    beneath = {name: bases(name, roles, config) for name in roles}
     agents = {name: [agent for agent, seat in experiment.seats.items() if seat == name] for name in roles}
     found: dict[str, Player] = {}
-    for name, role in sorted(roles.items(), key=lambda item: item[1].former is not None):
+    for name in sorted(
+        roles, key=lambda name: (roles[name].former is not None, len(beneath[name]))
+    ):  # bases before who stands on them
+        role = roles[name]
         if role.former is not None:
             found[name] = FormerPlayer(name, role, found[role.former.of], agents[name])
+        elif role.base is not None:
+            found[name] = Player(name, role, config, experiment, agents[name], base=found[role.base])
         else:
             given = model if role.model is None else None
             # copies of their own: two roles never train the same tensors by accident
-            found[name] = Player(name, role, config, experiment, copy.deepcopy(given) if found else given, agents[name])
-    return found
+            own = copy.deepcopy(given) if found else given
+            sharing = 1 + sum(name in others for others in beneath.values())
+            found[name] = Player(name, role, config, experiment, agents[name], model=own, sharing=sharing)
+    return {name: found[name] for name in sorted(roles, key=lambda name: roles[name].former is not None)}

@@ -30,7 +30,8 @@ class Role:
     model: str | None = None
     """A known name, a directory, a run folder.  Roles of one model have copies of their own, unless they share a `base`."""
     base: str | None = None
-    """A role whose model is shared: this one is an adapter on it.  The base is in memory once, and both are sampled in one batch."""
+    """A role whose model is shared: this one is one more adapter on it, or, if it is frozen, the model without any.  The model is in memory
+    once, and all its roles are sampled in one batch."""
     lora_rank: Annotated[int, Range(0)] | None = None
     """Rank of the adapter; 0 trains all weights."""
     learns: bool = True
@@ -67,6 +68,10 @@ class Role:
     def trained(self) -> bool:
         return self.learns and self.former is None
 
+    def adapter(self, name: str, config: TrainConfig) -> str | None:
+        """What its adapter is called; None if all weights are its own, or if it does not learn.  `config` is that of the role."""
+        return name if self.trained and config.lora_rank else None
+
     def learns_at(self, step: int) -> bool:
         """Whether it learns in the step of this number."""
         return self.trained and (self.when is None or self.when(step))
@@ -87,6 +92,31 @@ def turn_about(number: int, count: int, steps: int = 1) -> Callable[[int], bool]
     [False, False, True, True, False, False]
     """
     return lambda step: step // steps % count == number
+
+
+def bases(name: str, roles: Mapping[str, Role], config: TrainConfig) -> list[str]:
+    """The roles beneath the role `name`, its own base first.  Raises `ValueError` for a base that cannot be shared."""
+    found: list[str] = []
+    above, role = name, roles[name]
+    while role.base is not None:
+        if role.base in (name, *found):
+            raise ValueError(
+                f"role '{name}' is its own base, by way of {' and '.join(map(repr, [*found, role.base]))}: let one have a model"
+            )
+        base = roles[role.base]
+        found.append(role.base)
+        if base.former is not None:
+            raise ValueError(
+                f"role '{above}' (base) names '{role.base}', which former selves play: name '{base.former.of}', whose they were"
+            )
+        for each, who in ((role, above), (base, role.base)):
+            if each.trained and not each.adapter(who, each.config(config)):
+                raise ValueError(
+                    f"role '{above}' has the base '{role.base}', and '{who}' trains all weights of the model that they share: give '{who}' a "
+                    "lora_rank above 0, or let it not learn"
+                )
+        above, role = role.base, base
+    return found
 
 
 def _said(role: Role, kind: type[Any]) -> dict[str, Any]:

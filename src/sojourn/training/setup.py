@@ -9,7 +9,7 @@ import os
 import sys
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sojourn.core import Ints
 from sojourn.engine import SamplingParams
+from sojourn.engine.adapters import activated
 from sojourn.engine.attention import plain, windows_of
 from sojourn.engine.worker import compute
 from sojourn.learner.batch import TreeBatch, build
@@ -39,11 +40,19 @@ class Model(Protocol):
     def tokenizer(self) -> PreTrainedTokenizerBase: ...
 
 
-def prepare(
-    config: TrainConfig, experiment: Experiment, loaded: Model | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, PreTrainedModel | None]:
-    """Load the model that the config names (or take `loaded`): the model, its tokenizer, and a reference if the experiment wants one.
-    A reference that moves has adapters where the model has, a frozen one has none."""
+class Prepared(NamedTuple):
+    """What a role plays and learns with.  adapter, reference_adapter: as in `Learner`."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    adapter: str | None
+    reference: PreTrainedModel | None
+    reference_adapter: str | None = None
+
+
+def prepare(config: TrainConfig, experiment: Experiment, loaded: Model | None = None, adapter: str | None = None) -> Prepared:
+    """Load the model that the config names (or take `loaded`, adapters of others perhaps included), and a reference if the experiment
+    wants one.  `adapter` is put on the model, if it is given; then its frozen reference is the same model without it."""
     use_machine()
     if loaded is None and Path(config.model).resolve() == Path(config.run).resolve():
         raise ValueError(f"run '{config.run}' cannot begin with its own weights: choose another run folder, or another model")
@@ -51,16 +60,17 @@ def prepare(
     model = found.model
     model.to(dtype=precision(config.dtype))  # type: ignore[arg-type, call-arg, unused-ignore]
     kind = experiment.reference.kind
-    first = copy.deepcopy(model) if kind == "frozen" and not config.teacher else None
-    if config.lora_rank:
-        add_adapters(model, config.lora_rank, config.seed)
+    if adapter:
+        add_adapters(model, config.lora_rank, config.seed, adapter)
     if config.teacher and kind != "none":
-        first = teacher(config.teacher, found.tokenizer, model.dtype)
-    elif kind in ("reset", "average"):
-        first = copy.deepcopy(model)
-        if kind == "average":
-            first = first.float()  # small steps towards the policy would be lost in bfloat16
-    return model, found.tokenizer, None if first is None else first.requires_grad_(False)
+        taught = teacher(config.teacher, found.tokenizer, model.dtype).requires_grad_(False)
+        return Prepared(model, found.tokenizer, adapter, taught)
+    if kind == "none" or (adapter and kind == "frozen"):
+        return Prepared(model, found.tokenizer, adapter, None if kind == "none" else model, "")
+    first = copy.deepcopy(model).requires_grad_(False)
+    if kind == "average":
+        first = first.float()  # small steps towards the policy would be lost in bfloat16
+    return Prepared(model, found.tokenizer, adapter, first, adapter)
 
 
 def teacher(name: str, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
@@ -121,7 +131,8 @@ def check_contract(trainer: Trainer, tolerance: float | None = None) -> float:
     longest = max(len(text), *(8 + (window or 0) for window in windows_of(trainer.model)))
     length = min(longest, MOST_CHECKED, trainer.engine.max_context // 2)
     prompt = np.resize(np.asarray(text, np.int64), length)
-    completion = asyncio.run(trainer.engine.sample(prompt, SamplingParams(max_tokens=16, temperature=temperature)))
+    params = SamplingParams(max_tokens=16, temperature=temperature, adapter=trainer.lead.adapter)
+    completion = asyncio.run(trainer.engine.sample(prompt, params))
     tree = TrajectoryTree()
     root = tree.add(Span(-1, prompt, Kind.OBSERVATION))
     span = tree.add(Span(root, completion.tokens, Kind.ACTION))
@@ -129,7 +140,7 @@ def check_contract(trainer: Trainer, tolerance: float | None = None) -> float:
     said = {
         "engine": completion.logprobs,
         "learner": compute(lambda: _learner_logp(trainer, batch, temperature)),
-        "transformers": compute(lambda: _eager_logp(trainer.model, tree.tokens(span), temperature)[length - 1 :]),
+        "transformers": compute(lambda: _eager_logp(trainer, tree.tokens(span), temperature)[length - 1 :]),
     }
     limit = tolerance or (1e-3 if trainer.model.dtype == torch.float32 else 0.5)
     worst = 0.0
@@ -152,10 +163,10 @@ def _learner_logp(trainer: Trainer, batch: TreeBatch, temperature: float) -> NDA
     return logp[np.argsort(batch.row)]
 
 
-def _eager_logp(model: PreTrainedModel, tokens: Ints, temperature: float) -> NDArray[np.float32]:
+def _eager_logp(trainer: Trainer, tokens: Ints, temperature: float) -> NDArray[np.float32]:
     """Log-probability of each token but the first, by the model as `transformers` runs it."""
-    ids = torch.from_numpy(tokens)[None]
-    with torch.no_grad(), plain(model):
+    ids, model = torch.from_numpy(tokens)[None], trainer.model
+    with torch.no_grad(), plain(model), activated(model, trainer.lead.adapter):
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
     logp: NDArray[np.float32] = (logits / temperature).log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0].numpy()
     return logp

@@ -157,7 +157,7 @@ class Trainer:
 
     @property
     def sampled_tokens(self) -> int:
-        return sum(player.engine.sampled_tokens for player in self.learners)
+        return sum(engine.sampled_tokens for engine in {id(player.engine): player.engine for player in self.learners}.values())
 
     @property
     def group_size(self) -> int:
@@ -336,7 +336,10 @@ class Trainer:
             learning, prefix = player.learning, "" if player is self.lead else f"{player.name}."
             assert learning is not None
             if player is not self.lead:
-                found |= {f"{prefix}weights": checkpoint.Trained(player.model), f"{prefix}optimizer": learning.learner.optimizer}
+                found |= {
+                    f"{prefix}weights": checkpoint.Trained(player.model, player.adapter),
+                    f"{prefix}optimizer": learning.learner.optimizer,
+                }
             if learning.critic is not None:
                 found[f"{prefix}critic"] = learning.critic
             if learning.learner.reference is not None and player.experiment.reference.every:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from sojourn.engine import adapters
+from sojourn.engine.adapters import adapted_layers
 from sojourn.models import LoadedModel
 from sojourn.models import load as load_model
 from sojourn.training import checkpoint
@@ -28,10 +30,11 @@ def load(name: str) -> LoadedModel:
     if path is None:
         raise ValueError(f"'{name}' is a run without a checkpoint yet: let it train, or name its model, {run['model']}")
     found = load(run["model"])
-    if run["lora_rank"]:
-        add_adapters(found.model, run["lora_rank"], run["seed"])
+    rank = checkpoint.rank(path)
+    if rank:
+        add_adapters(found.model, rank, run["seed"])
     checkpoint.load_weights(path, found.model)
-    if run["lora_rank"]:
+    if rank:
         merge_adapters(found.model)
     return LoadedModel(found.model, found.tokenizer, name, called(name))
 
@@ -55,15 +58,35 @@ def run_config(name: str | Path) -> dict[str, Any] | None:
     return config if "run" in config and "model" in config else None
 
 
-def add_adapters(model: PreTrainedModel, rank: int, seed: int) -> None:
-    """Put low-rank adapters on all linear layers of the body and freeze the rest.  [Hu et al., arXiv 2106.09685]"""
+def add_adapters(model: PreTrainedModel, rank: int, seed: int, name: str = "default", *, trained: bool = True) -> None:
+    """Put low-rank adapters on all linear layers of the body, beside those that are there, and freeze the weights under them.  The first
+    that comes is the active one.  [Hu et al., arXiv 2106.09685]
+
+    Raises `ValueError` for a name that `peft` cannot give.
+    """
     from peft import LoraConfig, inject_adapter_in_model
 
+    if "." in name or hasattr(torch.nn.ModuleDict(), name):
+        raise ValueError(f"an adapter cannot be called '{name}': torch keeps that name for itself, choose another for the role")
+    learning = [p for layer in adapted_layers(model) for p in layer.parameters() if p.requires_grad]
+    before = adapters.active(model) or name
+    known = [config.target_modules for config in getattr(model, "peft_config", {}).values()]
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=known[0] if known else "all-linear")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), model)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_("lora_" in name)
+        inject_adapter_in_model(config, model, adapter_name=name)
+    model.requires_grad_(False)  # which peft has set for the newest alone
+    for parameter in [*learning, *(adapters.trained(model, name).values() if trained else ())]:
+        parameter.requires_grad_(True)
+    for layer in adapted_layers(model):
+        layer._active_adapter = [before]
+
+
+def drop_adapter(model: PreTrainedModel, name: str) -> None:
+    """Take an adapter off, which is not the active one."""
+    for layer in adapted_layers(model):
+        layer.delete_adapter(name)
+    del model.peft_config[name]  # type: ignore[attr-defined, operator, union-attr, index, unused-ignore]
 
 
 def merge_adapters(model: PreTrainedModel) -> None:
