@@ -87,7 +87,8 @@ def multiplied(layer: Any, x: Tensor, adapter: str) -> Tensor:
     if not _adapted(layer) or adapter not in layer.lora_A:
         return out
     down, up = layer.lora_A[adapter], layer.lora_B[adapter]
-    return (out + up(down(x.to(down.weight.dtype))) * layer.scaling[adapter]).to(out.dtype)
+    total: Tensor = out + up(down(x.to(down.weight.dtype))) * layer.scaling[adapter]
+    return total.to(out.dtype)
 
 
 class Mix:

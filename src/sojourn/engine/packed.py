@@ -151,4 +151,5 @@ class PackedModel:
 
 def _flat(product: Product, mix: Mix | None, x: Tensor) -> Tensor:
     """The product of x (..., width), whose rows are the step's."""
-    return product(x.flatten(0, -2), mix).unflatten(0, x.shape[:-1])
+    rows: Tensor = product(x.flatten(0, -2), mix).unflatten(0, x.shape[:-1])
+    return rows

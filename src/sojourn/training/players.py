@@ -60,7 +60,7 @@ class Player:
         if not role.trained:  # whatever adapters other roles put beside it
             self.adapter = "" if base else active(self.model)
         self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol)
-        self.engine = base.engine if base else self._engine(self.model, sharing)
+        self.engine: LocalEngine = base.engine if base else self._engine(self.model, sharing)
         self.learning: Learning | None = None
         if role.trained:
             self.learning = Learning(self.config, self.experiment, ready, self.renderer, name)
