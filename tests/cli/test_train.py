@@ -90,7 +90,7 @@ def test_an_unknown_recipe_suggests_the_nearest_and_lists_all(sojourn) -> None:
     code, _, err = sojourn("train", "quickstrat")
     assert code == 2
     assert "did you mean 'quickstart'?" in err
-    assert "Recipes: cartpole, frozen_lake, quickstart" in err
+    assert "Recipes: cartpole, data, frozen_lake, multi_agent/kuhn, quickstart" in err
 
 
 def test_an_unknown_field_suggests_the_nearest(sojourn, mine: Path) -> None:

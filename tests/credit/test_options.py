@@ -53,7 +53,8 @@ def wrong(annotation: Any) -> list[Any]:
     if origin in (Union, UnionType):
         return [value for each in inner for value in wrong(each)]
     if origin is Literal:
-        return [inner[0] + "s", inner[-1][:-1], inner[0].upper(), "", 0]
+        misspelt = [inner[-1] + "s", inner[-1][:-1], inner[-1].upper(), "", 0]
+        return [value for value in misspelt if value not in inner]
     if origin is tuple:
         return [[], *((value,) for value in wrong(inner[0]))]
     if origin is Mapping:

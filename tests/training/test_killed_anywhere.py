@@ -45,6 +45,7 @@ class StubTrainer:
         self.tokenizer = SimpleNamespace(decode=lambda tokens: "x" * len(tokens))
         self.ledger = "all trained"
         self.experiment, self.group_size = SimpleNamespace(), config.group_size
+        self.stored = None
 
     def state(self) -> dict[str, Any]:
         return {"curriculum": {"dealt": self.dealt}, "replay": []}
