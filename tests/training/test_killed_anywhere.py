@@ -28,6 +28,7 @@ from sojourn.store import RunFolder, read_episodes, tables
 from sojourn.store import files as store_files
 from sojourn.store import run as store_run
 from sojourn.training import TrainConfig, checkpoint, loop, train
+from sojourn.training.evaluations import GREEDY, Evaluation
 from sojourn.training.run import MAY_CHANGE
 
 LEVELS = ("easy", "hard")
@@ -41,10 +42,10 @@ class StubTrainer:
         self.model = torch.nn.Linear(1, 1, bias=False)
         torch.nn.init.zeros_(self.model.weight)
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
-        self.learning = SimpleNamespace(learner=SimpleNamespace(model=self.model, optimizer=optimizer))
+        self.learning = SimpleNamespace(learner=SimpleNamespace(model=self.model, adapter=None, optimizer=optimizer))
         self.tokenizer = SimpleNamespace(decode=lambda tokens: "x" * len(tokens))
         self.ledger = "all trained"
-        self.experiment, self.group_size = SimpleNamespace(), config.group_size
+        self.experiment, self.group_size = SimpleNamespace(evaluations={}), config.group_size
         self.stored = None
 
     def state(self) -> dict[str, Any]:
@@ -68,9 +69,9 @@ class StubTrainer:
     def held_out(self, count: int) -> list[Task]:
         return [Task(f"test/{level}/{index}", {}, level) for level in LEVELS for index in range(count)]
 
-    async def evaluate(self, tasks: list[Task], *, greedy: bool, done: Callable[[Episode], None]) -> list[EpisodeGroup]:
+    async def evaluate(self, tasks: list[Task], how: Evaluation, *, done: Callable[[Episode], None]) -> list[EpisodeGroup]:
         await asyncio.sleep(0)
-        return [self._group(task.id, task.level, scale=2.0 if greedy else 1.0) for task in tasks]
+        return [self._group(task.id, task.level, scale=2.0 if how is GREEDY else 1.0) for task in tasks]
 
     def advantages(self, groups: list[EpisodeGroup]) -> list[dict[int, Any]]:
         return [{} for _ in groups]
