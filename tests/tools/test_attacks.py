@@ -6,7 +6,6 @@ heard nothing, the secret must be nowhere in the output, and the host's files mu
 
 import asyncio
 import errno
-import gc
 import os
 import platform
 import re
@@ -312,12 +311,15 @@ def test_all_processes_together_meet_the_memory_limit() -> None:
     assert 0 < output.count(str(60 << 20)) < 10
 
 
-def held() -> tuple[list[str], list[str], int]:
-    """What this process's boxes hold of the machine: control groups, processes, descriptors."""
-    gc.collect()  # what other tests left to the collector is not ours
+def held() -> tuple[list[str], list[str], set[tuple[str, str]]]:
+    """What this process's boxes hold of the machine: control groups, processes, descriptors by number and what they lead to."""
     groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/sojourn-{os.getpid()}-*")]
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return groups, children, len(os.listdir("/proc/self/fd"))
+    descriptors = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the one that lists them
+            descriptors.add((name, os.readlink(f"/proc/self/fd/{name}")))
+    return groups, children, descriptors
 
 
 def inhabitants(namespace: str) -> set[tuple[str, str]]:
@@ -352,9 +354,9 @@ def test_runs_leave_no_process_and_no_file_behind(tmp_path: Path, monkeypatch: p
             async with asyncio.timeout(20):  # the kernel ends the last of them by itself, in its own time
                 while alive & inhabitants(namespace):
                     await asyncio.sleep(0.01)
-        (groups, children, descriptors), (groups_before, children_before, descriptors_before) = held(), before
-        assert (groups, children) == (groups_before, children_before)
-        assert descriptors <= descriptors_before, "other tests' descriptors may be closed meanwhile, none may be added"
+        after = held()
+        assert after[:2] == before[:2]
+        assert not after[2] - before[2], "what other tests left may be closed meanwhile; nothing may be added"
 
     asyncio.run(runs())
     assert not list(tmp_path.iterdir())
