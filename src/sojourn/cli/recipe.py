@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from traceback import extract_tb
@@ -116,6 +116,13 @@ def _is_recipe(path: Path, *, unreadable: bool = True) -> bool:
     return {"Config", "experiment"} <= names
 
 
+class Uncached(SourceFileLoader):
+    """Leaves no compiled copy beside a file, whenever it is imported: the folder of a run's code is only read."""
+
+    def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
+        """Writes nothing."""
+
+
 class Beside(MetaPathFinder):
     """Finds modules and packages in the folder of a recipe, before any others of their name, as for a script; but no recipes, so that
     `textworld.py` may import the library of that name."""
@@ -133,6 +140,8 @@ class Beside(MetaPathFinder):
         ):
             return None
         self.found.add(name)
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = Uncached(name, spec.loader.path)
         return spec
 
     def forget(self) -> None:
@@ -149,20 +158,17 @@ def _import(path: Path) -> ModuleType:
     folders are two recipes.
     """
     name = f"{RECIPE}{path.stem}_{blake2b(str(path.resolve()).encode(), digest_size=4).hexdigest()}"
-    spec = spec_from_file_location(name, path)
+    spec = spec_from_file_location(name, path, loader=Uncached(name, str(path)))
     assert spec and spec.loader
     module = module_from_spec(spec)
     for finder in [each for each in sys.meta_path if isinstance(each, Beside)]:
         finder.forget()
     sys.meta_path.insert(0, Beside(path.resolve().parent))
     sys.modules[name] = module
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ValueError(f"recipe {path} cannot be loaded: {_told(error)}") from error
-    finally:
-        sys.dont_write_bytecode = before
     return module
 
 

@@ -7,7 +7,7 @@ league; its selves are adapters beside that of the role whose they were, or, whe
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -168,6 +168,12 @@ class FormerPlayer(Player):
             self._engines[version] = self._engine(model)
             self._engines[version].update(version)
         return self._policy(self._engines[version], None, sampling)
+
+
+def cast_of(everyone: Iterable[Player], step: int, count: int) -> list[dict[str, Policy]]:
+    """The policies of all players, by name, in each of `count` groups of a step."""
+    each_player = [player.policies(step, count) for player in everyone]
+    return [{policy.name: policy for policy in group} for group in zip(*each_player, strict=True)]
 
 
 def players(config: TrainConfig, experiment: Experiment, model: setup.Model | None) -> dict[str, Player]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sojourn.core import Episode, EpisodeGroup, Task
 from sojourn.policy.session import stable_hash
-from sojourn.training.players import Player
+from sojourn.training.players import Player, cast_of
 from sojourn.training.rollout import Rollout
 
 
@@ -35,14 +35,13 @@ class Plays:
             self.rollout, environment=environment or self.rollout.environment, program=program or self.rollout.program
         )
         number = stable_hash(self.step, "play", len(self.groups))
-        met = [player.policies(number, len(tasks)) for player in self.players]
         fresh = await rollout.groups(
             tasks,
             size=size,
             seed=stable_hash(self.seed, "play"),
             start=len(self.groups),
             done=self.done,
-            policies=[{policy.name: policy for policy in each} for each in zip(*met, strict=True)],
+            policies=cast_of(self.players, number, len(tasks)),
         )
         self.groups += [replace(group, key=f"play {group.key}") for group in fresh]
         return fresh

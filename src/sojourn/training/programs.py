@@ -46,3 +46,17 @@ def sampled(experiment: Experiment, config: TrainConfig) -> Program:
 
 def _needs(config: TrainConfig) -> str:
     return preset(config.algorithm).program if config.algorithm else ""
+
+
+def refuse_to_play_on(program: Program, experiment: Experiment) -> None:
+    """Raise `ValueError` if a program, or the world, cannot be played on from a state in the middle of an episode and then gone back to."""
+    if not getattr(program, "resumable", False):
+        raise ValueError(
+            f"this credit plays on from every state, and {getattr(program, '__name__', program)} is not known to go on in the middle of an "
+            "episode: if all that it knows is in its context and in the world, say so with @resumable"
+        )
+    if not isinstance(world := experiment.environment(), Restorable):
+        raise ValueError(
+            f"this credit plays on from every state and goes back, which {type(world).__name__} cannot: give it `snapshot` and "
+            "`restore`, or choose an algorithm with a critic"
+        )

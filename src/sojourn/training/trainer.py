@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sojourn.agents import demonstrate
-from sojourn.core import Episode, EpisodeGroup, Restorable, Task, distinct
+from sojourn.core import Episode, EpisodeGroup, Task, distinct
 from sojourn.credit import reads
 from sojourn.curriculum import dealt
 from sojourn.curriculum.curriculum import Pays
@@ -34,7 +34,7 @@ from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import Ledger
 from sojourn.training.metrics import of_the_oracle, statistics
 from sojourn.training.outcomes import advantages, outcomes
-from sojourn.training.players import FormerPlayer, Player, players
+from sojourn.training.players import FormerPlayer, Player, cast_of, players
 from sojourn.training.plays import Plays
 from sojourn.training.rollout import Rollout
 from sojourn.training.stored import Stored, kinds_for
@@ -85,17 +85,8 @@ class Trainer:
             algorithm.warn(parts, numbers)
             if "value_S" in reads(parts.credit):
                 self._values = config.value_rollouts
-        program = self.program
-        if self._values and not getattr(program, "resumable", False):
-            raise ValueError(
-                f"this credit plays on from every state, and {getattr(program, '__name__', program)} is not known to go on in the middle of an "
-                "episode: if all that it knows is in its context and in the world, say so with @resumable"
-            )
-        if self._values and not isinstance(world := experiment.environment(), Restorable):
-            raise ValueError(
-                f"this credit plays on from every state and goes back, which {type(world).__name__} cannot: give it `snapshot` and "
-                "`restore`, or choose an algorithm with a critic"
-            )
+        if self._values:
+            programs.refuse_to_play_on(self.program, experiment)
 
     @property
     def lead(self) -> Player:
@@ -179,6 +170,7 @@ class Trainer:
                 metrics |= {f"{player.name}/{name}": value for name, value in player.league.describe().items()}
         if len(self.players) > 1:
             metrics["roles"] = list(self.players)
+        told = self._statistics(groups)
         self.step += 1
         self._renew()
         own = [group for group in groups if id(group.tree) not in self._played]  # what the curriculum played itself it knows
@@ -190,7 +182,7 @@ class Trainer:
         return groups, {
             **metrics,
             "step": self.step,
-            **(of_the_oracle(statistics(groups)) if warming_up else statistics(groups)),
+            **told,
             **({} if warming_up else {"zero_signal": float(np.mean([o.zero_signal for o in heard]))}),
             "lr": self.learning.learner.optimizer.learning_rate,
             "seconds/sample": after_sampling - began,
@@ -198,6 +190,11 @@ class Trainer:
             "tokens_per_second": (self.sampled_tokens - sampled) / (after_sampling - began),
             "curriculum": self.experiment.curriculum.describe(),
         }
+
+    def _statistics(self, groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
+        """What this step's episodes came to; those of an oracle say nothing about the policy."""
+        told = statistics(groups)
+        return of_the_oracle(told) if self.warming_up else told
 
     def _named(self, player: Player, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """The metrics of a role, under its name where there are several."""
@@ -212,8 +209,7 @@ class Trainer:
             return {}
         episodes = [episode for group in own for episode in group.episodes]
         ledger = self.ledgers[player.name]
-        told = of_the_oracle(statistics(own)) if self.warming_up else statistics(own)
-        metrics = told if len(self.learners) > 1 else {}
+        metrics = self._statistics(own) if len(self.learners) > 1 else {}
         if not player.role.learns_at(self.step):
             return metrics | ledger.enter(episodes, [RESTING if e.valid else "no result" for e in episodes]).counts()
         if self.warming_up:
@@ -243,8 +239,7 @@ class Trainer:
             if missing == 0:
                 break
             tasks = await dealt(curriculum, missing, plays)
-            met = [player.policies(stable_hash(self.step, number), missing) for player in everyone]
-            policies = [{policy.name: policy for policy in each} for each in zip(*met, strict=True)]
+            policies = cast_of(everyone, stable_hash(self.step, number), missing)
             fresh = await rollout.groups(tasks, size=self.group_size, seed=seed, start=len(groups), done=done, policies=policies)
             for player in everyone:
                 if isinstance(player, FormerPlayer):

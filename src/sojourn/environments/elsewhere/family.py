@@ -60,7 +60,7 @@ class Family:
         return all(find_spec(module) is not None for module in self.modules)
 
     def interpreter(self) -> str:
-        """The Python that can play it.  Raises `ImportError`, with the command that mends it, if there is none."""
+        """The Python that can play it.  Raises `ImportError`, with the command that fixes it, if there is none."""
         if self._mark.is_file():
             return str(self.python)
         if self.is_here():
