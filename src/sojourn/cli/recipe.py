@@ -119,7 +119,7 @@ def _is_recipe(path: Path, *, unreadable: bool = True) -> bool:
 class Uncached(SourceFileLoader):
     """Leaves no compiled copy beside a file, whenever it is imported: the folder of a run's code is only read."""
 
-    def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
         """Writes nothing."""
 
 
