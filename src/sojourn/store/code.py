@@ -85,6 +85,16 @@ def fingerprints(files: Mapping[str, Path]) -> dict[str, str]:
     return {name: sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
 
 
+@cache
+def package_fingerprint() -> str:
+    """SHA-256 of Sojourn's own sources, by name and content, as they are now."""
+    root, digest = Path(__file__).resolve().parents[1], sha256()
+    for file in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".c")):
+        if not file.is_relative_to(root / "recipes"):
+            digest.update(f"{file.relative_to(root).as_posix()} {sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
 def is_own(file: Path) -> bool:
     """Whether a file is neither the standard library's, nor an installed package's, nor Sojourn's."""
     path = file.resolve()

@@ -96,6 +96,8 @@ class TrainConfig:
     """Evaluate greedily too."""
     eval_before: bool = True
     """Evaluate before the first step, too; switch it off where that is known, as for runs that begin with the same model."""
+    eval_before_of: str = ""
+    """A run folder whose evaluation before the first step is taken over: of the same model, tasks, sampling, seed and code, which is checked."""
     eval_every: Annotated[int, Range(0)] = 0
     """Evaluate during training every so many steps; 0 never."""
     checkpoint_every: Annotated[int, Range(0)] = 5

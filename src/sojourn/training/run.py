@@ -22,8 +22,9 @@ from sojourn.core import EpisodeGroup
 from sojourn.engine.worker import compute
 from sojourn.phases import breakdown, recording, trace
 from sojourn.store import RunFolder, to_row, write_episodes, write_json
-from sojourn.store.code import code_of, fingerprints, keep_code, modules_of
+from sojourn.store.code import code_of, fingerprints, keep_code, modules_of, package_fingerprint
 from sojourn.training import checkpoint, weights
+from sojourn.training.before import take_over
 from sojourn.training.evaluations import GREEDY, Evaluation
 from sojourn.training.league import standings
 from sojourn.training.trainer import Trainer
@@ -31,8 +32,8 @@ from sojourn.viewer.progress import Progress
 
 MAY_CHANGE = frozenset(
     {
-        "run", "steps", "max_minutes", "concurrency", "token_budget", "eval_tasks", "eval_greedy", "eval_before", "eval_every",
-        "checkpoint_every", "keep_episodes_every", "max_errors", "profile", "retries",
+        "run", "steps", "max_minutes", "concurrency", "token_budget", "eval_tasks", "eval_greedy", "eval_before", "eval_before_of",
+        "eval_every", "checkpoint_every", "keep_episodes_every", "max_errors", "profile", "retries",
     }
 )  # fmt: skip
 """Fields of the config that do not identify a run: how long it goes on, how it is computed, what it tells.  They may change when it is
@@ -82,7 +83,8 @@ class Run:
         model = weights.called(trainer.config.model)
         if before and (was := before[-1].get("model", model)) != model:
             changes.append(f"the model was {was}, now it is {model}")
-        return self.folder.log_start(step=trainer.step, changes=changes, model=model, code=fingerprints(files))
+        code, package = fingerprints(files), package_fingerprint()
+        return self.folder.log_start(step=trainer.step, changes=changes, model=model, code=code, package=package)
 
     def save(self) -> None:
         """Write a checkpoint of the last finished step."""
@@ -150,7 +152,11 @@ class Run:
         self.progress.step(metrics)
 
     async def evaluate(self, when: str) -> None:
-        """Make what is missing of an evaluation that is due: sampled, and greedily if the config says so."""
+        """Make what is missing of an evaluation that is due, sampled, and greedily if the config says so; or take it from another run."""
+        config, missing = self.trainer.config, self._missing(when)
+        if when == "before" and config.eval_before_of and missing:
+            take_over(self.folder, config.eval_before_of, missing)
+            self.progress.log(f"evaluation before the first step: taken from {config.eval_before_of}")
         for mode in self._missing(when):
             await self._evaluate(when, mode)
 
