@@ -17,6 +17,7 @@ USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("sojourn.cli.train:train", "train a recipe, or go on with a run that was stopped"),
     "eval": ("sojourn.cli.evaluate:evaluate", "measure a run or a model on held-out tasks"),
+    "reproduce": ("sojourn.cli.reproduce:reproduce", "run a recipe's arms, and say which of its claims hold"),
     "play": ("sojourn.cli.play:play", "play an environment yourself and see what the model sees"),
     "data": ("sojourn.cli.data:data", "show a data set as the model will see it, with what is trained"),
     "export": ("sojourn.cli.export:export", "write a run's policy as a directory for transformers and peft"),

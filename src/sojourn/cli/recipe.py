@@ -35,6 +35,7 @@ class Recipe:
     path: Path
     config: type[TrainConfig]
     experiment: Callable[[Any], Any]
+    module: ModuleType
 
     def parts(self, config: TrainConfig) -> Experiment:
         """What its function `experiment` makes.  Raises ValueError if that is no Experiment."""
@@ -96,7 +97,7 @@ def load(name: str) -> Recipe:
         )
     if "__dataclass_params__" not in vars(config):
         raise ValueError(f"{path}: its Config is no dataclass of its own; write @dataclass(frozen=True, kw_only=True) above it")
-    return Recipe(path.stem if name.endswith(".py") else name, path, config, experiment)
+    return Recipe(path.stem if name.endswith(".py") else name, path, config, experiment, module)
 
 
 def summary(path: Path) -> str:

@@ -1,0 +1,111 @@
+"""What a recipe declares of its evidence, and the config of each of its runs.
+
+ARMS: Mapping[str, Mapping[str, object]]     by name, changes of the recipe's Config; nested fields with a dot
+CLAIMS: Mapping[str, Claim]                  by name (`sojourn.evidence`)
+figures(run) -> dict                         more figures of a run than its evaluations give: numbers, or one for each task by its id
+picture(runs) -> str                         an SVG in place of the learning curves; runs by arm and seed
+WORLD = "..."                                what it learns in, for the list of recipes
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sojourn.cli import nearest
+from sojourn.cli.recipe import Recipe
+from sojourn.evidence import Claim, RunOf
+from sojourn.evidence.picture import picture
+
+if TYPE_CHECKING:
+    from sojourn.training import TrainConfig
+
+OURS = ("run", "seed")
+"""Fields that `reproduce` sets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """A recipe's arms and claims."""
+
+    recipe: Recipe
+    arms: Mapping[str, Mapping[str, object]]
+    claims: Mapping[str, Claim]
+    figures: Callable[[Any], Any] | None
+    picture: Callable[[Any], str]
+
+    def path(self, root: Path, arm: str, seed: int) -> Path:
+        """Where a run lies."""
+        return root / f"{arm}-{seed}"
+
+    def config(self, root: Path, arm: str, seed: int) -> TrainConfig:
+        """The config of a run.  Raises `ValueError` for a field that there is not, or a value out of range."""
+        config = self.recipe.config(run=str(self.path(root, arm, seed)), seed=seed)
+        for name, value in self.arms[arm].items():
+            given = str(self.path(root, value.arm, seed)) if isinstance(value, RunOf) else value
+            config = _changed(config, name.split("."), given, f"{self.recipe.path}: ARMS['{arm}']['{name}']")
+        return config
+
+    def begins_with(self, arm: str) -> list[str]:
+        """The arms whose runs this one takes up."""
+        return [value.arm for value in self.arms[arm].values() if isinstance(value, RunOf)]
+
+    def chosen(self, names: str) -> list[str]:
+        """Arms from a list with commas, all for none, and those that they take up; in the order that they are declared in."""
+        asked = [name.strip() for name in names.split(",")] if names else list(self.arms)
+        for name in asked:
+            if name not in self.arms:
+                raise ValueError(
+                    f"recipe {self.recipe.path} has no arm '{name}'{nearest(name, self.arms) or '.'}  Arms: {', '.join(self.arms)}"
+                )
+        for name in reversed(list(self.arms)):
+            asked += self.begins_with(name) if name in asked else []
+        return [name for name in self.arms if name in asked]
+
+
+def declared(recipe: Recipe) -> Declared:
+    """What the recipe declares.  Raises `ValueError` if it has no arms, or something that is none, or no claim."""
+    found = vars(recipe.module)
+    arms, claims = found.get("ARMS"), found.get("CLAIMS", {})
+    if not isinstance(arms, Mapping) or not arms:
+        raise ValueError(
+            f"recipe {recipe.path} declares no arms, so there is nothing to reproduce: give it ARMS, changes of its config by name, and "
+            "CLAIMS (CONTRIBUTING.md says how)"
+        )
+    known: list[str] = []
+    for name, changes in arms.items():
+        where = f"{recipe.path}: ARMS['{name}']"
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"{where}: choose a name of letters, digits, '.', '_' and '-', a folder will have it")
+        if not isinstance(changes, Mapping):
+            raise ValueError(f"{where}: expected a mapping of fields to values, found {changes!r}")
+        if set(changes) & {*OURS}:
+            raise ValueError(f"{where}: sets {', '.join(sorted(set(changes) & {*OURS}))}, which `sojourn reproduce` sets")
+        for value in changes.values():
+            if isinstance(value, RunOf) and value.arm not in known:
+                raise ValueError(f"{where}: begins with {value.arm!r}, which is no arm that is declared before it")
+        known.append(name)
+    if wrong := [name for name, claim in claims.items() if not isinstance(claim, Claim)]:
+        raise ValueError(f"{recipe.path}: CLAIMS['{wrong[0]}'] is no sojourn.evidence.Claim")
+    return Declared(recipe=recipe, arms=arms, claims=claims, figures=found.get("figures"), picture=found.get("picture", picture))
+
+
+def _changed(config: Any, path: list[str], value: object, where: str) -> Any:
+    """The config with one field, nested perhaps, set to a value of its type."""
+    from pydantic import TypeAdapter
+
+    name, *rest = path
+    known = [field.name for field in fields(config)]
+    if name not in known:
+        raise ValueError(f"{where}: {type(config).__name__} has no field '{name}'{nearest(name, known)}")
+    inner = getattr(config, name)
+    if rest and not is_dataclass(inner):
+        raise ValueError(f"{where}: {name} has no fields of its own")
+    try:
+        new = replace(config, **{name: _changed(inner, rest, value, where) if rest else value})
+        return TypeAdapter(type(config)).validate_python(asdict(new))
+    except ValueError as error:
+        raise ValueError(str(error) if where in str(error) else f"{where} = {value!r}: {error}") from error
