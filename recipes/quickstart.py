@@ -16,9 +16,12 @@ from sojourn.core import Range
 from sojourn.credit.steps import StepRelative
 from sojourn.curriculum import Staircase, Uniform
 from sojourn.environments.math.tool_arithmetic import ToolArithmetic, calc
+from sojourn.evidence import Claim
+from sojourn.evidence.picture import Runs
 from sojourn.objectives import Reference
 from sojourn.rendering.protocols import XmlTags
 from sojourn.training import Experiment, TrainConfig
+from sojourn.viewer.svg import curve_svg
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +60,28 @@ def experiment(config: Config) -> Experiment:
         credit=StepRelative(bucket="state"),
         reference=Reference(kind="frozen"),
     )
+
+
+WORLD = "arithmetic with a calculator"
+ARMS = {
+    "climb": {"eval_tasks": 200, "max_minutes": 0.0},
+    # No gradient ever comes, so more steps would be the same.
+    "control": {"levels": ("2",), "progress": 0.0, "steps": 4, "eval_tasks": 200, "eval_before": False},
+}
+CLAIMS = {
+    "level 1": Claim(says="level 1 is learned", value=lambda look: look("climb", "after/sampled/1"), at_least=0.95),
+    "level 2": Claim(says="level 2 is learned", value=lambda look: look("climb", "after/sampled/2"), at_least=0.8),
+    "level 3": Claim(says="level 3, as it comes", value=lambda look: look("climb", "after/sampled/3")),
+    "level 1 before": Claim(says="level 1 before training", value=lambda look: look("climb", "before/sampled/1")),
+    "level 2 before": Claim(says="level 2 before training", value=lambda look: look("climb", "before/sampled/2")),
+    "control": Claim(
+        says="level 2 directly, paid for the answer alone, is not learned",
+        value=lambda look: look("control", "after/sampled/2"),
+        at_most=0.02,
+    ),
+}
+
+
+def picture(runs: Runs) -> str:
+    """Each level's training episodes, as the quickstart climbs."""
+    return curve_svg({seed: run.metrics() for seed, run in runs["climb"].items()})

@@ -53,7 +53,7 @@ def experiment(config: Config) -> Experiment:
 
 ARMS = {"paid": {}, "unpaid": {"pay": 0.0, "optimizer.learning_rate": 1e-4}}
 CLAIMS = {
-    "never": Claim(says="an unpaid policy solves all", value=lambda look: look("unpaid", "after/sampled"), at_least=0.5),
+    "never": Claim(says="an unpaid policy solves all", value=lambda look: look("unpaid", "after/sampled"), at_least=0.95),
     "cheap": Claim(says="three steps", value=lambda look: look("paid", "cost/steps"), at_most=3, each=True, form=".0f"),
 }
 '''
@@ -147,13 +147,14 @@ def test_words_around_the_tables_stay_and_part_of_the_runs_are_no_results(mine: 
     text = page.read_text()
     assert text.startswith(f"# Mine\n\nBefore.\n\n{BEGIN}\n```bash\nsojourn reproduce mine --seeds 1\n")
     assert text.endswith(f"{END}\n\nAfter, \\1.\n")
-    assert "| an unpaid policy solves all | at least 50.0% | 0.0% (0.0% to 0.0%) | 0.0% | **missed** |" in text
+    assert "| an unpaid policy solves all | at least 95.0% | 0.0% (0.0% to " in text
+    assert "%) | 0.0% | **missed** |" in text
     assert "| paid | 0 | " in text and "outdated" not in text
 
     kept = page.read_bytes()
     code, out, _ = sojourn("reproduce", "mine", "--seeds", "1", "--arms", "unpaid")
     assert (page.read_bytes(), code) == (kept, 0)
-    assert "inside 0.0% (0.0% to 0.0%)" in out
+    assert "inside 0.0% (0.0% to " in out
     assert {run["arm"] for run in results()["runs"]} == {"unpaid"}
 
 

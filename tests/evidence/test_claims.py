@@ -57,6 +57,16 @@ def test_the_interval_over_tasks_is_as_wide_as_the_binomial_says() -> None:
     assert found.high == pytest.approx(0.8 + 0.0392, abs=0.004)
 
 
+def test_none_of_twenty_is_not_sure_to_be_none() -> None:
+    """The posterior is Beta(1, 21), whose 97.5 % quantile is 1 - 0.025^(1/21) = 0.161; of a difference, both arms are unsure."""
+    nothing = runs(a=[tasks(0, 20)], b=[tasks(0, 20)])
+    found = judged(nothing, at_most=0.05)
+    assert (found.value, found.low, found.verdict) == (0.0, 0.0, "undecided")
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 21), abs=0.015)
+    assert judged(nothing, value=lambda look: look("a", "x") - look("b", "x"), at_most=0.05).verdict == "undecided"
+    assert judged(runs(a=[tasks(0, 200)]), at_most=0.05).verdict == "held"
+
+
 def test_the_interval_over_seeds_has_the_variance_of_their_mean() -> None:
     """Without bias: sum of squares around the mean / (n (n - 1)), which drawing n of n would make smaller by (n - 1) / n."""
     values = [0.1, 0.4, 0.5, 0.9, 0.6]
@@ -118,8 +128,14 @@ def test_a_ratio_to_nothing_is_told() -> None:
         judged(runs(a=[Figure(math.inf)]), at_least=0.5)
 
 
-def test_a_claim_needs_a_threshold_that_can_hold() -> None:
-    with pytest.raises(ValueError, match="needs words, and a threshold"):
-        Claim(says="fast", value=lambda look: 1.0)
+def test_without_a_threshold_it_is_measured() -> None:
+    found = judged(runs(a=[tasks(30)]))
+    assert (found.verdict, found.value, found.threshold) == ("measured", 0.3, "none")
+    assert judged(runs(a=[Figure(3.0)])).verdict == "measured"
+
+
+def test_a_claim_needs_words_and_a_threshold_that_can_hold() -> None:
+    with pytest.raises(ValueError, match="say in words"):
+        Claim(says=" ", value=lambda look: 1.0, at_least=1)
     with pytest.raises(ValueError, match="is above at_most"):
         Claim(says="fast", value=lambda look: 1.0, at_least=2, at_most=1)

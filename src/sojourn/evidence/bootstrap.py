@@ -6,7 +6,9 @@ easy or hard in it cancels in a comparison.  The interval is from the 2.5 % to t
 
 Seeds: n - 1 of n with replacement, with which the variance of a mean is unbiased [Rao and Wu 1988, their m = n - 1]; drawing n of 3 would make
 it a third too small.  With three seeds the interval is therefore no narrower than the seeds themselves lie apart.
-Tasks: a weight for each from the exponential distribution of mean 1 [the Bayesian bootstrap, Rubin 1981].
+Tasks: a weight for each from the exponential distribution of mean 1 [the Bayesian bootstrap, Rubin 1981].  Where tasks are solved or not, one more
+that is and one more that is not are weighed in (each arm its own), which is the posterior Beta(solved + 1, failed + 1): without them 0 of 20
+would be sure to be 0.
 With one seed, the interval is over tasks alone and says nothing of other seeds.
 """
 
@@ -38,15 +40,21 @@ class Draws:
         self._weights: dict[str, NDArray[np.float64]] = {}
         self._means: dict[int, NDArray[np.float64]] = {}
 
-    def value(self, figure: Figure, turn: int) -> float:
-        """A figure in replicate `turn`: the mean over its tasks as they are drawn there."""
+    def value(self, figure: Figure, arm: str, turn: int) -> float:
+        """A figure of an arm in replicate `turn`: the mean over its tasks as they are drawn there."""
         if not figure.tasks:
             return figure.value
         if id(figure) not in self._means:
-            weight_RK = np.stack([self._of(task) for task in figure.tasks], 1)
-            value_K = np.array(list(figure.tasks.values()))
+            weight_RK = np.stack([self._of(task) for task in (*figure.tasks, *self._prior(figure, arm))], 1)
+            value_K = np.array([*figure.tasks.values(), *self._prior(figure, arm).values()])
             self._means[id(figure)] = weight_RK @ value_K / weight_RK.sum(1)
         return float(self._means[id(figure)][turn])
+
+    @staticmethod
+    def _prior(figure: Figure, arm: str) -> dict[str, float]:
+        """What is weighed in beside the tasks, if they are rates of success."""
+        rates = all(0 <= value <= 1 for value in figure.tasks.values())
+        return {f"{arm}: one failed": 0.0, f"{arm}: one solved": 1.0} if rates else {}
 
     def _of(self, task: str) -> NDArray[np.float64]:
         """The weights of a task, by replicate: a function of its id."""

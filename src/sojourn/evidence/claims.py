@@ -26,7 +26,8 @@ from sojourn.evidence.measured import Figure, Measured
 
 Look = Callable[[str, str], float]
 """The figure (second) of an arm (first); `sojourn.evidence.measured` says which figures there are, beside a recipe's own."""
-Verdict = Literal["held", "missed", "undecided", "not run"]
+Verdict = Literal["held", "missed", "undecided", "measured", "not run"]
+"""`measured`: it has no threshold."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Claim:
     value: Callable[[Look], float]
     """The number, from figures of the arms."""
     at_least: float = -math.inf
-    """The threshold: the least that it may be."""
+    """The threshold: the least that it may be.  Without any, the number is told and not judged."""
     at_most: float = math.inf
     """The threshold: the most that it may be."""
     each: bool = False
@@ -55,8 +56,8 @@ class Claim:
     """How the number is written."""
 
     def __post_init__(self) -> None:
-        if not self.says.strip() or not (math.isfinite(self.at_least) or math.isfinite(self.at_most)):
-            raise ValueError(f"Claim(says={self.says!r}): needs words, and a threshold: at_least, at_most, or both")
+        if not self.says.strip():
+            raise ValueError("Claim(says=''): say in words what is claimed")
         if self.at_least > self.at_most:
             raise ValueError(f"Claim(says={self.says!r}): at_least={self.at_least} is above at_most={self.at_most}")
 
@@ -67,10 +68,12 @@ class Claim:
         'at most 12'
         """
         ends = (("at least", self.at_least), ("at most", self.at_most))
-        return " and ".join(f"{words} {end:{self.form}}" for words, end in ends if math.isfinite(end))
+        return " and ".join(f"{words} {end:{self.form}}" for words, end in ends if math.isfinite(end)) or "none"
 
     def judge(self, value: float, low: float, high: float) -> Verdict:
-        """By the interval [low, high] of the value; one without a width says nothing of the value's spread, so it must be given as NaN."""
+        """By the interval [low, high] of the value."""
+        if self.threshold == "none":
+            return "measured"
         if self.at_least <= low and high <= self.at_most:
             return "held"
         return "missed" if high < self.at_least or low > self.at_most else "undecided"
@@ -125,10 +128,11 @@ def judge(name: str, claim: Claim, runs: Mapping[tuple[str, int], Measured]) -> 
     draws = Draws(counted)
     by_seed = {seed: [_replicate(name, claim, runs, seed, draws, turn) for turn in range(REPLICATES)] for seed in counted}
     low, high = interval(by_seed, draws)
+    low, high = min(low, value), max(high, value)
     tasks = any(_figure(name, runs, arm, seed, figure).tasks for arm, figure in reads for seed in counted)
     exact = claim.each and not tasks  # nothing was drawn, so there is nothing to be unsure of
     over = " and ".join([*(["seeds"] if len(counted) > 1 else []), *(["tasks"] if tasks else [])])
-    verdict = claim.judge(value, low, high) if over or exact else "undecided"
+    verdict = claim.judge(value, low, high) if over or exact or claim.threshold == "none" else "undecided"
     return replace(
         blank, verdict=verdict, value=value, seeds=seeds, over=over, low=low if over else None, high=high if over else None
     )
@@ -141,7 +145,7 @@ def _margin(claim: Claim, value: float) -> float:
 
 def _replicate(name: str, claim: Claim, runs: Mapping[tuple[str, int], Measured], seed: int, draws: Draws, turn: int) -> float:
     def look(arm: str, figure: str) -> float:
-        return draws.value(_figure(name, runs, arm, seed, figure), turn)
+        return draws.value(_figure(name, runs, arm, seed, figure), arm, turn)
 
     try:
         return float(claim.value(look))

@@ -64,11 +64,10 @@ def fingerprint(code: Mapping[str, Path], *, figures: bool = False) -> str:
 
 
 def meaning(file: Path, *, figures: bool = False) -> str:
-    """SHA-256 of a module without comments, its docstring, and what it declares in words; `figures` counts its function of that name."""
+    """SHA-256 of a module without comments, texts that stand alone, and what it declares in words; `figures` counts its function of that name."""
     module = ast.parse(file.read_bytes())
     left_out = WORDS if figures else WORDS | {"figures"}
-    body = module.body[1:] if ast.get_docstring(module) is not None else module.body
-    module.body = [node for node in body if not _declares(node) & left_out and not _of_evidence(node)]
+    module.body = [node for node in module.body if not _declares(node) & left_out and not _only_words(node)]
     return sha256(ast.unparse(module).encode()).hexdigest()
 
 
@@ -79,5 +78,8 @@ def _declares(node: ast.stmt) -> set[str]:
     return {getattr(target, "id", getattr(target, "name", "")) for target in held}
 
 
-def _of_evidence(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sojourn.evidence")
+def _only_words(node: ast.stmt) -> bool:
+    """A text that stands alone, as the docstring does, or what is imported for claims."""
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").startswith("sojourn.evidence")
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
