@@ -66,7 +66,7 @@ WORLD = "arithmetic with a calculator"
 ARMS = {
     "climb": {"eval_tasks": 200, "max_minutes": 0.0},
     # No gradient ever comes, so more steps would be the same.
-    "control": {"levels": ("2",), "progress": 0.0, "steps": 4, "eval_tasks": 200, "eval_before": False},
+    "control": {"levels": ("2",), "progress": 0.0, "steps": 4, "max_minutes": 0.0, "eval_tasks": 200, "eval_before": False},
 }
 CLAIMS = {
     "level 1": Claim(says="level 1 is learned", value=lambda look: look("climb", "after/sampled/1"), at_least=0.95),
