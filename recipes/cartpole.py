@@ -38,6 +38,9 @@ def letters(state: Sequence[float]) -> str:
     return "".join(LETTERS[int(each)] for each in place)
 
 
+WORLD = "CartPole of Gymnasium"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainConfig):
     """CartPole's numbers."""

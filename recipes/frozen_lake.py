@@ -15,6 +15,8 @@ from sojourn.learner import OptimizerConfig
 from sojourn.rendering.protocols import PlainText
 from sojourn.training import Experiment, TrainConfig
 
+WORLD = "FrozenLake of Gymnasium"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainConfig):

@@ -19,6 +19,8 @@ from sojourn.objectives import Kl, PolicyGradient, Reference
 from sojourn.rendering.protocols import PlainText
 from sojourn.training import Experiment, Former, Role, TrainConfig
 
+WORLD = "Kuhn poker of OpenSpiel"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainConfig):

@@ -29,6 +29,8 @@ from sojourn.objectives import Reference
 from sojourn.rendering.protocols import XmlTags
 from sojourn.training import Experiment, TrainConfig
 
+WORLD = "questions on Wikipedia summaries"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainConfig):

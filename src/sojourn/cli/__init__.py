@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("sojourn.cli.lists:report", "write the report of a run again"),
     "doctor": ("sojourn.cli.doctor:doctor", "what is installed, what is missing, and whether it works"),
     "envs": ("sojourn.cli.lists:envs", "the environments that come with Sojourn; envs install FAMILY"),
-    "recipes": ("sojourn.cli.lists:recipes", "the recipes: here, and those that come with Sojourn"),
+    "recipes": ("sojourn.cli.recipes:recipes", "the recipes: what they are, and what came of them"),
     "check": ("sojourn.cli.lists:check", "try whether an environment is sound"),
     "explain": ("sojourn.cli.lists:explain", "the algorithms; of one: its formula, parts and constants"),
     "bench": ("sojourn.cli.bench:bench", "measure speed, against peers and against what this machine can do"),

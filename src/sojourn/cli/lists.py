@@ -1,4 +1,4 @@
-"""The short commands: `envs`, `recipes`, `check`, `explain`, `conformance`, `report`."""
+"""The short commands: `envs`, `check`, `explain`, `conformance`, `report`."""
 
 from __future__ import annotations
 
@@ -30,13 +30,6 @@ def envs(do: Positional[Literal["list", "install"]] = "list", family: Positional
         return
     rows = {name: (each.description, each.tasks, each.licence, each.installed) for name, each in ENVIRONMENTS.items()}
     _print("environment", rows, "what it is", "tasks", "licence", "installed")
-
-
-def recipes() -> None:
-    """The recipes in ./recipes and those that come with Sojourn."""
-    from sojourn.cli import recipe
-
-    _print("recipe", {name: recipe.summary(path) for name, path in recipe.available().items()})
 
 
 def check(environment: Positional[str]) -> None:
