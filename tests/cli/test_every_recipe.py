@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sojourn.cli import recipe as recipes
+from sojourn.cli.arms import declared
 
 REPOSITORY = Path(__file__).parents[2]
 SHIPPED = sorted(path for path in (REPOSITORY / "recipes").rglob("*.py") if recipes._is_recipe(path))
@@ -27,3 +28,18 @@ def test_a_recipe_trains(sojourn, few_steps: list[str], path: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_recipe_says_what_it_is(path: Path) -> None:
     assert recipes.summary(path).endswith(".")
+
+
+WITH_ARMS = [path for path in SHIPPED if "\nARMS" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", WITH_ARMS, ids=lambda path: path.stem)
+def test_every_arm_is_a_run_that_can_be_made(path: Path, here: Path) -> None:
+    """Fields and values are right, parts are made; claims look at arms that there are."""
+    found = declared(recipes.load(str(path)))
+    for arm in found.arms:
+        assert found.recipe.parts(found.config(here, arm, 0))
+    looked = []
+    for claim in found.claims.values():
+        claim.value(lambda arm, figure: looked.append(arm) or 1.0)
+    assert set(looked) <= set(found.arms)

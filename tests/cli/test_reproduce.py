@@ -220,3 +220,22 @@ def test_no_such_recipe_arm_or_figure(mine: Path, sojourn: Run) -> None:
     code, _, err = sojourn("reproduce", "mine", "--seeds", "1", "--arms", "paid")
     assert code == 2
     assert "claim 'cheap': run paid/0 has no figure 'cost/stairs'; it has before/sampled, " in err or "after/sampled" in err
+
+
+def test_what_failed_is_told_and_what_begins_with_it_is_not_tried_and_the_time_left_is_what_is_known(
+    mine: Path, sojourn: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = mine.read_text().replace('{"pay": 0.0,', '{"model": RunOf("paid"), "pay": 0.0,')
+    mine.write_text(text.replace("ARMS = {", 'ARMS = {"other": {"steps": 1}, '))
+    seconds = {"paid": 60.0, "unpaid": 30.0}  # of the other nothing is known, so it is taken to be like their mean
+    runs = [{"arm": arm, "figures": {"cost/seconds": each}} for arm, each in seconds.items()]
+    mine.with_suffix("").mkdir()
+    (mine.with_suffix("") / "RESULTS.json").write_text(json.dumps({"claims": {}, "runs": runs}))
+    monkeypatch.setattr(reproduce.Reproduction, "_process", lambda self, arm, seed: 7 if arm == "paid" else 0)
+    code, out, err = sojourn("reproduce", "mine", "--seeds", "1")
+    assert code == 1
+    assert [line for line in out.splitlines() if " of 3: " in line] == [
+        "1 of 3: run other, seed 0; about 2m15s left",
+        "2 of 3: run paid, seed 0; about 1m30s left",
+    ]
+    assert "  paid/0: ended with exit code 7\n  unpaid/0: begins with paid/0, which failed\n" in err

@@ -72,7 +72,8 @@ def _guarded(name: str, arguments: list[str]) -> int:
     try:
         return _call(getattr(import_module(module), function), f"sojourn {name}", what, arguments)
     except KeyboardInterrupt:
-        return _tell("stopped; the same command goes on from the last checkpoint" if name == "train" else "stopped", INTERRUPTED)
+        goes_on = "; the same command goes on from the last checkpoint" if name in ("train", "reproduce") else ""
+        return _tell(f"stopped{goes_on}", INTERRUPTED)
     except Exception as error:
         code = _code(error)
         if code is None or os.environ.get("SOJOURN_TRACEBACK"):
