@@ -76,11 +76,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     real = reproduce.Reproduction._process
 
-    def process(self: reproduce.Reproduction, arm: str, seed: int) -> int:
-        found.append(f"{arm}/{seed}")
-        if Path("die").exists() and arm == "unpaid":
-            return real(self, arm, seed)
-        return main(["reproduce", "mine", "--only", f"{arm}/{seed}"])
+    def process(self: reproduce.Reproduction, run: str) -> int:
+        found.append(run)
+        if Path("die").exists() and run == "unpaid/0":
+            return real(self, run)
+        return main(["reproduce", "mine", "--only", run])
 
     monkeypatch.setattr(reproduce.Reproduction, "_process", process)
     return found
@@ -165,6 +165,35 @@ def test_an_arm_begins_with_what_another_came_to(mine: Path, sojourn: Run, made:
     assert RunFolder(UNPAID).starts()[0]["model"] == "runs/reproduce/mine/paid-0, step-000003"
 
 
+def test_what_arms_begin_with_is_made_once(mine: Path, sojourn: Run, made: list[str]) -> None:
+    text = (
+        mine.read_text()
+        .replace('{"paid": {}', '{"paid": {"model": RunOf("base")}')
+        .replace('{"pay": 0.0,', '{"model": RunOf("base"), "pay": 0.0,')
+    )
+    text += """
+def base(run):
+    from sojourn.training import train
+    config = Config(run=run, steps=1, eval_tasks=0)
+    train(config, experiment(config))
+"""
+    mine.write_text(text)
+    code, out, err = sojourn("reproduce", "mine", "--seeds", "1")
+    assert (code, made) == (0, ["base", "paid/0", "unpaid/0"]), err
+    assert "1 of 3: run base, seed 0" in out
+    assert RunFolder(UNPAID).starts()[0]["model"] == "runs/reproduce/mine/base, step-000001"
+    assert [(run["arm"], run["figures"]["cost/steps"]) for run in results()["runs"]] == [("base", 1), ("paid", 3), ("unpaid", 3)]
+
+    made.clear()
+    assert sojourn("reproduce", "mine", "--seeds", "1")[0] == 0
+    assert made == []
+    mine.write_text(text.replace("steps=1, eval", "steps=2, eval"))
+    _, out, _ = sojourn("reproduce", "mine", "--seeds", "1", "--arms", "paid")
+    assert made == ["base", "paid/0"]
+    assert "base is run again: what makes it was edited" in out
+    assert "paid/0 is run again: runs/reproduce/mine/base was made anew" in out
+
+
 def test_figures_of_the_recipe_are_made_once_and_again_when_their_code_changed(mine: Path, sojourn: Run, made: list[str]) -> None:
     text = (
         mine.read_text()
@@ -192,7 +221,7 @@ CLAIMS["by task"] = Claim(says="a mean", value=lambda look: look("paid", "by tas
 
 WRONG = {
     "ARMS = {}": "declares no arms, so there is nothing to reproduce",
-    "ARMS = {'a b': {}}": "choose a name of letters",
+    "ARMS = {'a/b': {}}": "choose a name of letters",
     "ARMS = {'a': {'paye': 1.0}}": r"ARMS\['a'\]\['paye'\]: Config has no field 'paye'; did you mean 'pay'\?",
     "ARMS = {'a': {'optimizer.rate': 1.0}}": r"OptimizerConfig has no field 'rate'",
     "ARMS = {'a': {'group_size': 0}}": r"ARMS\['a'\]\['group_size'\] = 0: .*at least 1",
@@ -231,7 +260,7 @@ def test_what_failed_is_told_and_what_begins_with_it_is_not_tried_and_the_time_l
     runs = [{"arm": arm, "figures": {"cost/seconds": each}} for arm, each in seconds.items()]
     mine.with_suffix("").mkdir()
     (mine.with_suffix("") / "RESULTS.json").write_text(json.dumps({"claims": {}, "runs": runs}))
-    monkeypatch.setattr(reproduce.Reproduction, "_process", lambda self, arm, seed: 7 if arm == "paid" else 0)
+    monkeypatch.setattr(reproduce.Reproduction, "_process", lambda self, run: 7 if run == "paid/0" else 0)
     code, out, err = sojourn("reproduce", "mine", "--seeds", "1")
     assert code == 1
     assert [line for line in out.splitlines() if " of 3: " in line] == [

@@ -23,6 +23,7 @@ from sojourn.evidence.picture import picture
 if TYPE_CHECKING:
     from sojourn.training import TrainConfig
 
+BASE = "base"
 OURS = ("run", "seed")
 """Fields that `reproduce` sets."""
 
@@ -34,12 +35,13 @@ class Declared:
     recipe: Recipe
     arms: Mapping[str, Mapping[str, object]]
     claims: Mapping[str, Claim]
+    base: Callable[[str], object] | None
     figures: Callable[[Any], Any] | None
     picture: Callable[[Any], str]
 
     def path(self, root: Path, arm: str, seed: int) -> Path:
-        """Where a run lies."""
-        return root / f"{arm}-{seed}"
+        """Where a run lies; the base is one for all seeds."""
+        return root / (BASE if self.base and arm == BASE else f"{arm}-{seed}")
 
     def config(self, root: Path, arm: str, seed: int) -> TrainConfig:
         """The config of a run.  Raises `ValueError` for a field that there is not, or a value out of range."""
@@ -51,7 +53,7 @@ class Declared:
 
     def begins_with(self, arm: str) -> list[str]:
         """The arms whose runs this one takes up."""
-        return [value.arm for value in self.arms[arm].values() if isinstance(value, RunOf)]
+        return [value.arm for value in self.arms.get(arm, {}).values() if isinstance(value, RunOf)]
 
     def chosen(self, names: str) -> list[str]:
         """Arms from a list with commas, all for none, and those that they take up; in the order that they are declared in."""
@@ -65,6 +67,11 @@ class Declared:
             asked += self.begins_with(name) if name in asked else []
         return [name for name in self.arms if name in asked]
 
+    def wanted(self, arms: list[str], seeds: int) -> list[tuple[str, int]]:
+        """The runs, arm and seed, in the order that they are made in."""
+        needs_base = self.base and any(BASE in self.begins_with(arm) for arm in arms)
+        return [*([(BASE, 0)] if needs_base else []), *((arm, seed) for seed in range(seeds) for arm in arms)]
+
 
 def declared(recipe: Recipe) -> Declared:
     """What the recipe declares.  Raises `ValueError` if it has no arms, or something that is none, or no claim."""
@@ -75,11 +82,13 @@ def declared(recipe: Recipe) -> Declared:
             f"recipe {recipe.path} declares no arms, so there is nothing to reproduce: give it ARMS, changes of its config by name, and "
             "CLAIMS (CONTRIBUTING.md says how)"
         )
-    known: list[str] = []
+    known = [BASE] if callable(found.get(BASE)) else []
     for name, changes in arms.items():
         where = f"{recipe.path}: ARMS['{name}']"
-        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
-            raise ValueError(f"{where}: choose a name of letters, digits, '.', '_' and '-', a folder will have it")
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]*", name):
+            raise ValueError(f"{where}: choose a name of letters, digits, spaces, '.', '_' and '-', a folder will have it")
+        if name in known:
+            raise ValueError(f"{where}: the recipe's function `base` has that name, choose another")
         if not isinstance(changes, Mapping):
             raise ValueError(f"{where}: expected a mapping of fields to values, found {changes!r}")
         if set(changes) & {*OURS}:
@@ -90,7 +99,8 @@ def declared(recipe: Recipe) -> Declared:
         known.append(name)
     if wrong := [name for name, claim in claims.items() if not isinstance(claim, Claim)]:
         raise ValueError(f"{recipe.path}: CLAIMS['{wrong[0]}'] is no sojourn.evidence.Claim")
-    return Declared(recipe=recipe, arms=arms, claims=claims, figures=found.get("figures"), picture=found.get("picture", picture))
+    optional = {name: found.get(name) for name in (BASE, "figures")}
+    return Declared(recipe=recipe, arms=arms, claims=claims, picture=found.get("picture", picture), **optional)
 
 
 def _changed(config: Any, path: list[str], value: object, where: str) -> Any:

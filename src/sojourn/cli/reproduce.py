@@ -21,12 +21,12 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from sojourn.cli import recipe as recipes
-from sojourn.cli.arms import Declared, declared
+from sojourn.cli.arms import BASE, Declared, declared
 from sojourn.core import Range
 from sojourn.evidence.measured import keep_own, measured, own_code
 from sojourn.evidence.page import PICTURE, check_page, shown, write_page
 from sojourn.evidence.results import judged, packages, page, read
-from sojourn.evidence.state import State, fingerprint, state
+from sojourn.evidence.state import State, fingerprint, note_base, state, state_of_base
 from sojourn.store import RunFolder, write_atomic, write_json
 from sojourn.store.code import code_of, modules_of
 from sojourn.viewer.progress import duration
@@ -63,11 +63,12 @@ def reproduce(
     local = name.endswith(".py") or own.resolve().is_relative_to(Path("recipes").resolve())
     target = Path(out) if out else own if local and not partial else work.root
     check_page(target / "RESULTS.md")
-    failed = work.all([(arm, seed) for seed in range(seeds) for arm in chosen], read(own))
+    wanted = found.wanted(chosen, seeds)
+    failed = work.all(wanted, read(own))
     command = shlex.join(
         ["sojourn", "reproduce", name, *(["--seeds", str(seeds)] if seeds != SEEDS else []), *(["--arms", arms] if arms else [])]
     )
-    work.write(target, command, [(arm, seed) for arm in chosen for seed in range(seeds)], read(own) if target != own else {})
+    work.write(target, command, wanted, read(own) if target != own else {})
     if failed:
         print("\n".join(["failed:", *(f"  {run}: {why}" for run, why in failed.items())]), file=sys.stderr)
         print("correct what was told above and give the same command again: what is finished stays", file=sys.stderr)
@@ -75,6 +76,8 @@ def reproduce(
 
 
 def _arm_and_seed(found: Declared, only: str) -> tuple[str, int]:
+    if found.base and only == BASE:
+        return BASE, 0
     arm, _, seed = only.rpartition("/")
     if not seed.isdecimal() or arm not in found.arms:
         raise ValueError(f"--only {only}: expected ARM/SEED, such as {next(iter(found.arms))}/0.  Arms: {', '.join(found.arms)}")
@@ -90,6 +93,10 @@ class Reproduction:
     def path(self, arm: str, seed: int) -> Path:
         return self.found.path(self.root, arm, seed)
 
+    def name(self, arm: str, seed: int) -> str:
+        """As `--only` takes it."""
+        return BASE if self.is_base(arm) else f"{arm}/{seed}"
+
     @cached_property
     def code(self) -> dict[str, Path]:
         """The files that the recipe is made of."""
@@ -98,14 +105,21 @@ class Reproduction:
 
     def state(self, arm: str, seed: int) -> State:
         """What is there of a run."""
+        if self.is_base(arm):
+            return state_of_base(self.path(arm, seed), self.code)
         config = self.found.config(self.root, arm, seed)
         return state(
             self.path(arm, seed), asdict(config), self.code, [self.path(first, seed) for first in self.found.begins_with(arm)]
         )
 
+    def is_base(self, arm: str) -> bool:
+        return self.found.base is not None and arm == BASE
+
     def measured(self, arm: str, seed: int) -> bool:
         """Whether the recipe's own figures of a finished run are there."""
-        return not self.found.figures or own_code(self.path(arm, seed)) == fingerprint(self.code, figures=True)
+        return (
+            not self.found.figures or self.is_base(arm) or own_code(self.path(arm, seed)) == fingerprint(self.code, figures=True)
+        )
 
     def one(self, arm: str, seed: int) -> None:
         """Make a run, in this process; then its figures."""
@@ -114,12 +128,23 @@ class Reproduction:
         there = self.state(arm, seed)
         if there.changes:
             self.set_aside(arm, seed)
-        if not there.finished:
+        if not there.finished and self.is_base(arm):
+            self.make_base()
+        elif not there.finished:
             config = self.found.config(self.root, arm, seed)
             train(config, self.found.recipe.parts(config))
         if self.found.figures and not self.measured(arm, seed):
             run = RunFolder(self.path(arm, seed))
             keep_own(run, self.found.figures(run), fingerprint(self.code, figures=True))
+
+    def make_base(self) -> None:
+        """What runs begin with; the recipe's function resumes what was killed, or does it again."""
+        assert self.found.base is not None
+        path = self.path(BASE, 0)
+        path.mkdir(parents=True, exist_ok=True)
+        note_base(path, self.code, finished=False)
+        self.found.base(str(path))
+        note_base(path, self.code, finished=True)
 
     def set_aside(self, arm: str, seed: int) -> None:
         """A run that is another one than is asked for; the one that was set aside before goes."""
@@ -135,28 +160,29 @@ class Reproduction:
             there = self.state(arm, seed)
             if there.finished and self.measured(arm, seed):
                 continue
-            if lost := [first for first in self.found.begins_with(arm) if f"{first}/{seed}" in failed]:
-                failed[f"{arm}/{seed}"] = f"begins with {lost[0]}/{seed}, which failed"
+            if lost := [first for first in self.found.begins_with(arm) if self.name(first, seed) in failed]:
+                failed[self.name(arm, seed)] = f"begins with {self.name(lost[0], seed)}, which failed"
                 continue
             for change in there.changes:
-                print(f"{arm}/{seed} is run again: {change}")
+                print(f"{self.name(arm, seed)} is run again: {change}")
             what = "figures of" if there.finished else "going on with" if there.begun else "run"
             left = self._left(wanted[place:], known)
             print(f"{place + 1} of {len(wanted)}: {what} {arm}, seed {seed}; about {duration(left)} left", flush=True)
-            code = self._process(arm, seed)
+            code = self._process(self.name(arm, seed))
             if code:
-                failed[f"{arm}/{seed}"] = f"ended with exit code {code}"
+                failed[self.name(arm, seed)] = f"ended with exit code {code}"
         return failed
 
     def write(self, out: Path, command: str, wanted: list[tuple[str, int]], known: Row) -> None:
         """Results of what is finished, and how they compare with results that are known."""
         finished = [(arm, seed) for arm, seed in wanted if self.state(arm, seed).finished and self.measured(arm, seed)]
+        finished = [run for run in finished if not self.is_base(run[0]) or (self.path(*run) / "summary.json").is_file()]
         if not finished:
             return
         folders = {run: RunFolder(self.path(*run)) for run in finished}
         runs = [measured(arm, seed, folder) for (arm, seed), folder in folders.items()]
         verdicts = judged(self.found.claims, runs)
-        arms = {arm: self.found.arms[arm] for arm in dict.fromkeys(arm for arm, _ in wanted)}
+        arms = {arm: self.found.arms[arm] for arm in dict.fromkeys(arm for arm, _ in wanted) if not self.is_base(arm)}
         results = page(
             recipe=self.found.recipe.name, command=command, arms=arms, runs=runs, verdicts=verdicts, code=fingerprint(self.code)
         )
@@ -174,11 +200,11 @@ class Reproduction:
 
     def _check(self, wanted: list[tuple[str, int]]) -> None:
         """Mistakes in any arm are told before the first run."""
-        for arm in dict.fromkeys(arm for arm, _ in wanted):
+        for arm in dict.fromkeys(arm for arm, _ in wanted if not self.is_base(arm)):
             self.found.config(self.root, arm, 0)
 
-    def _process(self, arm: str, seed: int) -> int:
-        words = ["reproduce", self._named, "--runs", str(self.runs), "--only", f"{arm}/{seed}"]
+    def _process(self, run: str) -> int:
+        words = ["reproduce", self._named, "--runs", str(self.runs), "--only", run]
         process = subprocess.Popen([sys.executable, "-m", "sojourn.cli", *words])
         try:
             return process.wait()

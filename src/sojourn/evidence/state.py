@@ -7,22 +7,24 @@ do words: comments, the recipe's docstring, and what it declares of arms and cla
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sojourn.store import RunFolder
+from sojourn.store import RunFolder, write_json
 from sojourn.store.files import plain
 from sojourn.store.run import differences
 
+RECIPE_COPY = "recipe.py"
 UNTOLD = frozenset(
     {"run", "concurrency", "token_budget", "checkpoint_every", "keep_episodes_every", "max_errors", "profile", "retries"}
 )
 """Fields of the config that do not make it another run."""
-WORDS = frozenset({"ARMS", "CLAIMS", "WORLD", "picture"})
-"""What a recipe declares beside what is run and measured."""
+WORDS = frozenset({"ARMS", "CLAIMS", "WORLD", "picture", "base"})
+"""What a recipe declares beside what is run and measured; what runs begin with is told apart by itself."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,34 @@ def state(path: Path, config: Mapping[str, Any], code: Mapping[str, Path], begin
     if changes:
         return State(changes=tuple(dict.fromkeys(changes)))
     return State(finished=bool(run.summary()), begun=True)
+
+
+def state_of_base(path: Path, code: Mapping[str, Path]) -> State:
+    """What lies at `path` of what the recipe's function `base` makes there."""
+    note = _note(path)
+    told = json.loads(note.read_text()) if note.is_file() else {}
+    if not told or not path.exists():
+        return State()
+    if told["code"] != fingerprint_of_base(code):
+        return State(changes=("what makes it was edited",))
+    return State(finished=told["finished"], begun=True)
+
+
+def note_base(path: Path, code: Mapping[str, Path], *, finished: bool) -> None:
+    """Say beside the base what made it, before and after."""
+    write_json(_note(path), {"code": fingerprint_of_base(code), "finished": finished})
+
+
+def fingerprint_of_base(code: Mapping[str, Path]) -> str:
+    """Of the recipe's function `base`, and of all that lies beside the recipe."""
+    module = ast.parse(code[RECIPE_COPY].read_bytes())
+    made = [ast.unparse(node) for node in module.body if "base" in _declares(node)]
+    beside = {name: file for name, file in code.items() if name != RECIPE_COPY}
+    return sha256("\n".join([*made, fingerprint(beside)]).encode()).hexdigest()
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
 
 
 def _edited(kept: Mapping[str, Path], now: Mapping[str, Path]) -> list[str]:
