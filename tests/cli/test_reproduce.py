@@ -219,6 +219,27 @@ CLAIMS["by task"] = Claim(says="a mean", value=lambda look: look("paid", "by tas
     assert len(RunFolder("runs/reproduce/mine/paid-0").starts()) == 1, "it was trained once"
 
 
+def test_an_arm_may_be_made_of_modules_that_others_are_not_made_of(mine: Path, sojourn: Run, made: list[str]) -> None:
+    """Its own program in a module that nothing imports by a statement: it is kept with the runs of that arm alone."""
+    (mine.parent / "slow.py").write_text(
+        "from sojourn.agents import react\n\n\nasync def slow(session):\n    await react(session)\n"
+    )
+    text = mine.read_text().replace("curriculum=Uniform(world.tasks))", "curriculum=Uniform(world.tasks), **program(config))")
+    mine.write_text(
+        text
+        + """
+def program(config):
+    from importlib import import_module
+    return {} if config.pay else {"program": import_module("slow").slow}
+"""
+    )
+    assert sojourn("reproduce", "mine", "--seeds", "1")[0] == 0
+    assert {path.name for path in Path(UNPAID).glob("code/*/*")} == {"recipe.py", "slow.py"}
+    made.clear()
+    assert sojourn("reproduce", "mine", "--seeds", "1")[0] == 0
+    assert made == []
+
+
 WRONG = {
     "ARMS = {}": "declares no arms, so there is nothing to reproduce",
     "ARMS = {'a/b': {}}": "choose a name of letters",

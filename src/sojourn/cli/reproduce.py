@@ -11,10 +11,9 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +21,6 @@ from tyro.conf import Positional
 
 from sojourn.cli import recipe as recipes
 from sojourn.cli.arms import BASE, Declared, declared
-from sojourn.core import Range
 from sojourn.evidence.measured import keep_own, measured, own_code
 from sojourn.evidence.page import PICTURE, check_page, shown, write_page
 from sojourn.evidence.results import judged, packages, page, read
@@ -37,7 +35,7 @@ SEEDS = 3
 
 
 def reproduce(
-    name: Positional[str], seeds: Annotated[int, Range(1)] = SEEDS, arms: str = "", out: str = "", runs: str = "runs/reproduce", only: str = ""
+    name: Positional[str], seeds: int = SEEDS, arms: str = "", out: str = "", runs: str = "runs/reproduce", only: str = ""
 ) -> int:  # fmt: skip
     """Make the runs of a recipe's arms that are missing, then write RESULTS.json, the tables of RESULTS.md, and a picture.
 
@@ -45,8 +43,8 @@ def reproduce(
         name: The recipe.
         seeds: Each arm is run with seeds 0 to this minus 1.
         arms: Some arms only, with commas between them, and those that they begin with.
-        out: The folder for the results.  Default: the recipe's own, if it is in ./recipes or a file; fewer seeds than three or some arms
-            only are no results of it, and go beside the runs.
+        out: The folder for the results.  Default: the recipe's own, if it is in ./recipes or a file; with fewer seeds than three, some arms
+            only, or a run that failed, beside the runs, since these are no results of it.
         runs: The folder for the runs.
         only: Make this one run, ARM/SEED, and write no results.
     """
@@ -62,9 +60,11 @@ def reproduce(
     own = found.recipe.path.with_suffix("")
     local = name.endswith(".py") or own.resolve().is_relative_to(Path("recipes").resolve())
     target = Path(out) if out else own if local and not partial else work.root
-    check_page(target / "RESULTS.md")
+    for folder in (target, work.root):
+        check_page(folder / "RESULTS.md")
     wanted = found.wanted(chosen, seeds)
     failed = work.all(wanted, read(own))
+    target = work.root if failed and not out else target
     command = shlex.join(
         ["sojourn", "reproduce", name, *(["--seeds", str(seeds)] if seeds != SEEDS else []), *(["--arms", arms] if arms else [])]
     )
@@ -89,6 +89,7 @@ class Reproduction:
 
     def __init__(self, found: Declared, runs: Path) -> None:
         self.found, self.runs, self.root = found, runs, runs / found.recipe.name
+        self._code: dict[str, dict[str, Path]] = {}
 
     def path(self, arm: str, seed: int) -> Path:
         return self.found.path(self.root, arm, seed)
@@ -97,19 +98,24 @@ class Reproduction:
         """As `--only` takes it."""
         return BASE if self.is_base(arm) else f"{arm}/{seed}"
 
-    @cached_property
-    def code(self) -> dict[str, Path]:
-        """The files that the recipe is made of."""
-        config = self.found.config(self.root, next(iter(self.found.arms)), 0)
-        return code_of(modules_of([config, *vars(self.found.recipe.parts(config)).values()]))
+    def code(self, arm: str) -> dict[str, Path]:
+        """The files that a run of the arm is made of; of the base, those of all arms."""
+        if arm not in self._code:
+            parts = [self.found.config(self.root, each, 0) for each in (self.found.arms if self.is_base(arm) else [arm])]
+            modules = [modules_of([config, *vars(self.found.recipe.parts(config)).values()]) for config in parts]
+            self._code[arm] = code_of(sorted({name for names in modules for name in names}))
+        return self._code[arm]
 
     def state(self, arm: str, seed: int) -> State:
         """What is there of a run."""
         if self.is_base(arm):
-            return state_of_base(self.path(arm, seed), self.code)
+            return state_of_base(self.path(arm, seed), self.code(arm))
         config = self.found.config(self.root, arm, seed)
         return state(
-            self.path(arm, seed), asdict(config), self.code, [self.path(first, seed) for first in self.found.begins_with(arm)]
+            self.path(arm, seed),
+            asdict(config),
+            self.code(arm),
+            [self.path(first, seed) for first in self.found.begins_with(arm)],
         )
 
     def is_base(self, arm: str) -> bool:
@@ -118,7 +124,9 @@ class Reproduction:
     def measured(self, arm: str, seed: int) -> bool:
         """Whether the recipe's own figures of a finished run are there."""
         return (
-            not self.found.figures or self.is_base(arm) or own_code(self.path(arm, seed)) == fingerprint(self.code, figures=True)
+            not self.found.figures
+            or self.is_base(arm)
+            or own_code(self.path(arm, seed)) == fingerprint(self.code(arm), figures=True)
         )
 
     def one(self, arm: str, seed: int) -> None:
@@ -135,16 +143,16 @@ class Reproduction:
             train(config, self.found.recipe.parts(config))
         if self.found.figures and not self.measured(arm, seed):
             run = RunFolder(self.path(arm, seed))
-            keep_own(run, self.found.figures(run), fingerprint(self.code, figures=True))
+            keep_own(run, self.found.figures(run), fingerprint(self.code(arm), figures=True))
 
     def make_base(self) -> None:
         """What runs begin with; the recipe's function resumes what was killed, or does it again."""
         assert self.found.base is not None
         path = self.path(BASE, 0)
         path.mkdir(parents=True, exist_ok=True)
-        note_base(path, self.code, finished=False)
+        note_base(path, self.code(BASE), finished=False)
         self.found.base(str(path))
-        note_base(path, self.code, finished=True)
+        note_base(path, self.code(BASE), finished=True)
 
     def set_aside(self, arm: str, seed: int) -> None:
         """A run that is another one than is asked for; the one that was set aside before goes."""
@@ -183,9 +191,8 @@ class Reproduction:
         runs = [measured(arm, seed, folder) for (arm, seed), folder in folders.items()]
         verdicts = judged(self.found.claims, runs)
         arms = {arm: self.found.arms[arm] for arm in dict.fromkeys(arm for arm, _ in wanted) if not self.is_base(arm)}
-        results = page(
-            recipe=self.found.recipe.name, command=command, arms=arms, runs=runs, verdicts=verdicts, code=fingerprint(self.code)
-        )
+        code = {arm: fingerprint(self.code(arm)) for arm in arms}
+        results = page(recipe=self.found.recipe.name, command=command, arms=arms, runs=runs, verdicts=verdicts, code=code)
         by_arm = {arm: {seed: folders[arm, seed] for name, seed in finished if name == arm} for arm in arms}
         drawn = self.found.picture({arm: seeds for arm, seeds in by_arm.items() if seeds})
         write_json(out / "RESULTS.json", results)

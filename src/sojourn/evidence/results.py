@@ -24,9 +24,9 @@ def judged(claims: Mapping[str, Claim], runs: Iterable[Measured]) -> dict[str, J
 
 def page(
     *, recipe: str, command: str, arms: Mapping[str, Mapping[str, object]], runs: Sequence[Measured], verdicts: Mapping[str, Judged],
-    code: str
+    code: Mapping[str, str]
 ) -> dict[str, Any]:  # fmt: skip
-    """What RESULTS.json holds."""
+    """What RESULTS.json holds.  code: by arm, the fingerprint of the recipe's code."""
     machines = [_machine(run.start) for run in runs]
     return dict(
         plain(
