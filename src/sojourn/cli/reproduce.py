@@ -42,10 +42,9 @@ def reproduce(
     Args:
         name: The recipe.
         seeds: Each arm is run with seeds 0 to this minus 1.
-        arms: Some arms only, with commas between them, and those that they begin with.
-        out: The folder for the results.  Default: the recipe's own, if it is in ./recipes or a file; with fewer seeds than three, some arms
-            only, or a run that failed, beside the runs, since these are no results of it.
-        runs: The folder for the runs.
+        arms: Some arms only, with commas between them; those that they begin with come along.
+        out: Folder for the results. Default: the recipe's own; beside the runs where seeds are fewer than 3 or runs are missing.
+        runs: Folder for the runs.
         only: Make this one run, ARM/SEED, and write no results.
     """
     if seeds < 1:
