@@ -1,10 +1,17 @@
-"""Matching pennies for two agents, two rounds."""
+"""Matching pennies for two agents, two rounds; and a run of it with roles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from sojourn.agents import table
 from sojourn.core import Action, JointTransition, MultiAgentEnvironment, Observation, Task
+from sojourn.credit import dr_grpo
+from sojourn.curriculum import Uniform
+from sojourn.environments import TaskList
+from sojourn.rendering.protocols import PlainText
+from sojourn.training import Experiment, Role
 
 
 class Pennies(MultiAgentEnvironment):
@@ -30,3 +37,18 @@ class Pennies(MultiAgentEnvironment):
             for agent, other in zip(self.agents, self.agents[::-1], strict=True)
         }
         return JointTransition(seen, {"even": gain, "odd": -gain}, terminated=self.round == 2)
+
+
+def game(roles: Mapping[str, Role], seats: Mapping[str, str], **parts: Any) -> Experiment:
+    tasks = TaskList([Task(str(i), {"number": i}) for i in range(4)], [Task("test", {"number": 9})])
+    return Experiment(
+        environment=Pennies,
+        tasks=tasks,
+        protocol=PlainText(),
+        curriculum=Uniform(tasks),
+        program=table,
+        credit=dr_grpo(),
+        roles=roles,
+        seats=seats,
+        **parts,
+    )

@@ -63,7 +63,7 @@ class Recording:
         self.asked.append((tokens, params, completion))
         return completion
 
-    async def score(self, tokens: Any) -> Any:
+    async def score(self, tokens: Any, adapter: str | None = None) -> Any:
         return await self.engine.score(tokens)
 
 

@@ -36,7 +36,7 @@ class StubSays:
         ids = [*self.texts.pop(0).encode(), *self.ends]
         return Completion(np.array(ids, np.int64), np.zeros(len(ids), np.float32), "stop", ended=bool(self.ends))
 
-    async def score(self, tokens: Ints) -> Any:
+    async def score(self, tokens: Ints, adapter: str | None = None) -> Any:
         raise NotImplementedError
 
 

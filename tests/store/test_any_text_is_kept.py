@@ -84,7 +84,7 @@ class StubSays:
         ids = np.array(list(self.texts.pop(0).encode()), np.int64)
         return Completion(ids, np.zeros(len(ids), np.float32), "stop")
 
-    async def score(self, tokens: Ints) -> np.ndarray:
+    async def score(self, tokens: Ints, adapter: str | None = None) -> np.ndarray:
         raise NotImplementedError
 
 

@@ -43,9 +43,9 @@ class StubTrainer:
         torch.nn.init.zeros_(self.model.weight)
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
         self.learning = SimpleNamespace(learner=SimpleNamespace(model=self.model, adapter=None, optimizer=optimizer))
-        self.tokenizer = SimpleNamespace(decode=lambda tokens: "x" * len(tokens))
+        self.tokenizers = {"actor": SimpleNamespace(decode=lambda tokens: "x" * len(tokens))}
         self.ledger = "all trained"
-        self.experiment, self.group_size = SimpleNamespace(evaluations={}), config.group_size
+        self.experiment, self.group_size = SimpleNamespace(evaluations={}, seats={}), config.group_size
         self.stored = None
 
     def state(self) -> dict[str, Any]:

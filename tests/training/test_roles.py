@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,34 +12,15 @@ import numpy as np
 import pytest
 import torch
 from helpers import small
-from pennies import Pennies
+from pennies import Pennies, game
 from small_run import config
 
 from sojourn.agents import table
-from sojourn.core import Action, Task
-from sojourn.credit import dr_grpo
-from sojourn.curriculum import Uniform
-from sojourn.environments import TaskList
+from sojourn.core import Action
 from sojourn.policy import Session
 from sojourn.rendering.protocols import PlainText
 from sojourn.store import RunFolder
 from sojourn.training import Experiment, Former, Role, Trainer, train, turn_about
-
-
-def game(roles: Mapping[str, Role], seats: Mapping[str, str], **parts: Any) -> Experiment:
-    tasks = TaskList([Task(str(i), {"number": i}) for i in range(4)], [Task("test", {"number": 9})])
-    return Experiment(
-        environment=Pennies,
-        tasks=tasks,
-        protocol=PlainText(),
-        curriculum=Uniform(tasks),
-        program=table,
-        credit=dr_grpo(),
-        roles=roles,
-        seats=seats,
-        **parts,
-    )
-
 
 BOTH = {"even": "even", "odd": "odd"}
 

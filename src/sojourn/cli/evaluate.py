@@ -17,7 +17,7 @@ from tyro.conf import arg
 from sojourn.cli import recipe as recipes
 from sojourn.cli.table import rates
 from sojourn.core import Range, check
-from sojourn.store import RunFolder, to_row, write_episodes
+from sojourn.store import RunFolder, write_episodes
 from sojourn.store import write_json as write
 from sojourn.store.code import kept_code
 
@@ -84,7 +84,7 @@ def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: 
     trainer = Trainer(config, experiment)
     saved = checkpoint.latest(Path(target) / "checkpoints") if of_run else None
     if saved:  # onto the run's own adapters, so that it is measured as it was trained
-        checkpoint.load_weights(saved, trainer.model, trainer.lead.adapter)
+        trainer.load_weights(saved)
     groups = measure(trainer, options.tasks, options.greedy)
     rows = _rows(groups, "greedy" if options.greedy else "sampled")
     console = Console()
@@ -125,17 +125,14 @@ def _rows(groups: Sequence[EpisodeGroup], mode: str) -> list[dict[str, Any]]:
 
 def _keep(out: Path, page: dict[str, Any], config: TrainConfig, trainer: Trainer, groups: Sequence[EpisodeGroup]) -> None:
     """The evaluation as a folder that `sojourn.store.query` reads."""
+    from sojourn.training.rows import rows_of
+
     write(out / "config.json", asdict(config))
     write(out / "eval.json", page)
     mode = page["rows"][0]["mode"] if page["rows"] else "sampled"
-    rows = [
-        to_row(
-            episode, group.key, lambda ids: str(trainer.tokenizer.decode(list(ids))), phase=f"eval-now-{mode}", step=trainer.step
-        )
-        for group in groups
-        for episode in group.episodes
-    ]
-    write_episodes(RunFolder(out).episodes_path(f"eval-now-{mode}", trainer.step), rows)
+    phase, step = f"eval-now-{mode}", trainer.step
+    rows = rows_of(groups, trainer.tokenizers, trainer.experiment.seats, phase=phase, step=step)
+    write_episodes(RunFolder(out).episodes_path(phase, step), rows)
 
 
 def _run_config(target: str) -> dict[str, Any] | None:

@@ -176,7 +176,7 @@ class Person:
         self._seen = now + said
         return Completion(np.asarray(said, np.int64), np.zeros(len(said), np.float32), "stop")
 
-    async def score(self, tokens: Ints) -> Floats:
+    async def score(self, tokens: Ints, adapter: str | None = None) -> Floats:
         raise NotImplementedError("a person gives no log-probabilities")
 
     def update(self, version: int) -> None:

@@ -92,8 +92,8 @@ class Engine(Protocol):
         """Continue `tokens`, (n,), at least one.  A call that is cancelled costs nothing more after the running step."""
         ...
 
-    async def score(self, tokens: Ints) -> Floats:
-        """Log-probability of each token given those before it, shape (n,); the first is 0."""
+    async def score(self, tokens: Ints, adapter: str | None = None) -> Floats:
+        """Log-probability of each token given those before it, shape (n,); the first is 0.  `adapter` as in `SamplingParams`."""
         ...
 
     def update(self, version: int) -> None:

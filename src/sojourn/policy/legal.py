@@ -24,7 +24,8 @@ async def legal_chances(policy: Policy, context: Context, legal: Sequence[str]) 
     texts = [tuple(policy.renderer.as_sampled(text)) for text in legal]
     after: dict[tuple[int, ...], dict[int, float]] = defaultdict(dict)
     for tokens in texts:
-        logps = (await policy.engine.score(np.concatenate([prefix, np.asarray(tokens, np.int64)])))[len(prefix) :]
+        whole = np.concatenate([prefix, np.asarray(tokens, np.int64)])
+        logps = (await policy.engine.score(whole, policy.sampling.adapter))[len(prefix) :]
         for at, (token, logp) in enumerate(zip(tokens, logps.tolist(), strict=True)):
             after[tokens[:at]][token] = logp
     chances = {begun: _softmax(found, policy.sampling.temperature) for begun, found in after.items()}

@@ -23,6 +23,8 @@ class Policy:
     renderer: Renderer
     protocol: ActionProtocol
     sampling: SamplingParams = SamplingParams()
+    version: int | None = None
+    """Of the weights that sample, where it is not the engine's: of a former self, whose engine others share."""
 
     async def act(
         self,
@@ -67,7 +69,7 @@ class Policy:
             Kind.ACTION,
             logprobs=completion.logprobs,
             policy=self.name,
-            version=completion.version,
+            version=completion.version if self.version is None else self.version,
             turn=prompt.turn,
             agent=prompt.agent,
             message=assistant(text, action.calls),

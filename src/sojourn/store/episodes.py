@@ -144,12 +144,15 @@ def to_row(
     *,
     phase: str = "train",
     step: int = 0,
+    by_span: Mapping[int, Decode] | None = None,
 ) -> Row:
     """One episode as a row of the store.
 
-    group: the group's key.  decode: token ids to text.  advantages: span id to one advantage for each of its tokens.
+    group: the group's key.  decode: token ids to text; by_span: of spans that are another tokenizer's, theirs.
+    advantages: span id to one advantage for each of its tokens.
     """
-    spans = [_span_row(episode.tree, i, decode, (advantages or {}).get(i)) for i in _touched(episode)]
+    own, given = by_span or {}, advantages or {}
+    spans = [_span_row(episode.tree, i, own.get(i, decode), given.get(i)) for i in _touched(episode)]
     return {
         **_written(EPISODE, episode),
         **_written(TASK, episode.task),

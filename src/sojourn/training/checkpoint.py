@@ -22,6 +22,8 @@ from sojourn.learner import Learner
 from sojourn.store import write_atomic
 
 PREFIX = "step-"
+LEAD = "trained.safetensors"
+"""The weights of the role that a run leads with; those of others are in files of their own."""
 
 
 class Stateful(Protocol):
@@ -57,7 +59,7 @@ def save(folder: Path, step: int, learner: Learner, state: dict[str, Any], other
 
     def write(path: Path) -> None:
         path.mkdir()
-        save_file(weights, path / "trained.safetensors")
+        save_file(weights, path / LEAD)
         for name, part in {"optimizer": learner.optimizer, **others}.items():
             torch.save(part.state_dict(), path / f"{name}.pt")
         (path / "state.json").write_text(json.dumps({"step": step, **state}))
@@ -77,11 +79,17 @@ def latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_weights(path: Path, model: torch.nn.Module, adapter: str | None = None) -> None:
-    """Put the trained weights of a checkpoint into `model`, of an adapter into `adapter` or the active one.  Raises `ValueError` if they
-    are of another model or cannot be read."""
+def load_weights(
+    path: Path, model: torch.nn.Module, adapter: str | None = None, *, file: str = LEAD, version: int | None = None
+) -> None:
+    """Put trained weights of a checkpoint into `model`, of an adapter into `adapter` or the active one.
+
+    file: whose; the lead's if nothing is said.  version: of a file of former selves.  Raises `ValueError` if they are of another model or
+    cannot be read.
+    """
     with _readable(path):
-        weights = load_file(path / "trained.safetensors")
+        found: Any = load_file(path / file) if file == LEAD else torch.load(path / file, weights_only=True)
+        weights: dict[str, torch.Tensor] = found if version is None else found[version]
     try:
         Trained(model, active(model) if adapter is None else adapter).load_state_dict(weights)
     except KeyError as error:
@@ -90,20 +98,33 @@ def load_weights(path: Path, model: torch.nn.Module, adapter: str | None = None)
         ) from error
 
 
+def roles(path: Path) -> dict[str, dict[str, Any]]:
+    """What a checkpoint says of the roles of its run, the lead first: `model`, `lora_rank`, `file`; empty if it says nothing."""
+    with _readable(path):
+        state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    return dict(state.get("roles", {}))
+
+
 def rank(path: Path) -> int:
     """Of the adapter whose weights a checkpoint holds; 0 if they are a whole model's."""
-    with _readable(path), safe_open(path / "trained.safetensors", "pt") as file:
+    with _readable(path), safe_open(path / LEAD, "pt") as file:
         return next((file.get_slice(name).get_shape()[0] for name in file.keys() if ".lora_A." in name), 0)  # noqa: SIM118
 
 
 def load(path: Path, learner: Learner, others: Mapping[str, Stateful]) -> dict[str, Any]:
     """Restore weights, optimizer and the others; returns the state given to `save`, with `step`."""
     load_weights(path, learner.model, learner.adapter)
+    load_parts(path, {"optimizer": learner.optimizer, **others})
     with _readable(path):
-        for name, part in {"optimizer": learner.optimizer, **others}.items():
-            part.load_state_dict(torch.load(path / f"{name}.pt", weights_only=True))
         state: dict[str, Any] = json.loads((path / "state.json").read_text())
     return state
+
+
+def load_parts(path: Path, parts: Mapping[str, Stateful]) -> None:
+    """Restore parts by the names that they were saved under."""
+    with _readable(path):
+        for name, part in parts.items():
+            part.load_state_dict(torch.load(path / f"{name}.pt", weights_only=True))
 
 
 @contextmanager

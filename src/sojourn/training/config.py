@@ -32,7 +32,8 @@ class TrainConfig:
     run: Annotated[str, NotEmpty()] = "runs/default"
     """Run folder.  An existing one is resumed."""
     model: Annotated[str, NotEmpty()] = "smollm2-135m"
-    """A known name, a local directory, a model of the Hugging Face hub, or a run folder, whose last policy it is."""
+    """A known name, a local directory, a model of the Hugging Face hub, or a run folder, whose last policy it is; RUN:ROLE for another
+    role than the one it leads with."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the computation; auto is bfloat16 where the CPU multiplies it in hardware.  Masters are float32."""
     lora_rank: Annotated[int, Range(0)] = 0
@@ -72,6 +73,9 @@ class TrainConfig:
     results must be read whole."""
     step_seconds: Annotated[float, Range(0, above=True)] = 120.0
     """Deadline of one reset or step of the world; past it the infrastructure is at fault, not the policy."""
+    sample_seconds: Annotated[float, Range(0, above=True)] = 1800.0
+    """Deadline of one action's sampling, in seconds of computing that it was part of (waiting for a place in the batch does not count); past
+    it the infrastructure is at fault.  Raise it for large models on slow machines."""
     retries: Annotated[int, Range(0)] = 1
     """Times that an episode which the infrastructure broke is played again.  Raise it where browsers and servers fail often."""
     max_errors: Annotated[int, Range(0)] = 0

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from math import comb
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 
 from sojourn.core import Episode, EpisodeGroup, Task, TaskSource, distinct
 from sojourn.policy import Program
+from sojourn.training.config import Kept
 
 
 def said_last(episode: Episode) -> str:
@@ -84,6 +87,17 @@ class Evaluation:
 
 
 GREEDY = Evaluation(sampling={"temperature": 0.0})
+
+
+@contextmanager
+def unchanged(kept: Mapping[str, Kept]) -> Iterator[None]:
+    """Afterwards `kept` is what it was: what held-out episodes write into a memory, no training episode may read."""
+    states = {name: deepcopy(each.state()) for name, each in kept.items()}
+    try:
+        yield
+    finally:
+        for name, state in states.items():
+            kept[name].load_state(state)
 
 
 def check_names(evaluations: Mapping[str, Evaluation]) -> None:

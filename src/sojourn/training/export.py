@@ -14,45 +14,50 @@ import transformers
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from sojourn import models
 from sojourn.models.known import KNOWN
 from sojourn.models.load import find
 from sojourn.rendering import ChatRenderer, PlainText
 from sojourn.store import RunFolder
-from sojourn.training import checkpoint, weights
+from sojourn.training import weights
 
 PROMPT, TOKENS = "Once upon a time, there was a", 16
 
 
-def export(run: str, folder: Path, *, merge: bool = False) -> Path:
+def export(run: str, folder: Path, *, merge: bool = False, role: str = "") -> Path:
     """Write the policy of a run's last checkpoint into `folder`: all weights, or of a run with adapters those, unless `merge`.
 
+    role: whose, of a run with several; `NAME@STEP` for a former self.  The one that the run leads with if nothing is said.
     Beside them the tokenizer with its chat template, a generation config whose ends are the template's, and a model card.
     Raises `ValueError` if that is no run, it has no checkpoint, the folder is in use, or what was written says something else.
     """
-    config = weights.run_config(run)
-    if config is None:
+    config, name = weights.run_config(run), f"{run}:{role}" if role else run
+    origin = weights.origin(name) if config is not None else None
+    if config is None or origin is None:
         raise ValueError(f"'{run}' is no run folder: export takes a run")
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"folder {folder} is not empty: choose another")
-    adapter = bool(config["lora_rank"]) and not merge
-    base = _base(config) if adapter else ""
-    found = weights.load(run)
+    adapter = origin.rank > 0 and not merge
+    base = _base(origin.model) if adapter else ""
+    found = weights.load(name)
     folder.mkdir(parents=True, exist_ok=True)
     if adapter:
-        _write_adapter(run, config, base, folder)
+        _write_adapter(name, origin, base, folder)
     else:
         found.model.save_pretrained(folder)
     found.tokenizer.save_pretrained(folder)
     _ends(found.model, found.tokenizer).save_pretrained(folder)
-    (folder / "README.md").write_text(card(RunFolder(run), config, adapter=adapter), encoding="utf-8")
+    text = card(RunFolder(run), config, model=origin.model, role=role, adapter=adapter)
+    (folder / "README.md").write_text(text, encoding="utf-8")
     _compare(found.model, _read(folder, base), found.tokenizer, folder)
     return folder
 
 
-def card(run: RunFolder, config: dict[str, Any], *, adapter: bool = False) -> str:
-    """The model card: base, licence, how it was trained and on what, and how it was measured.  What is not known is said so."""
-    base = weights.base(config["model"])
+def card(run: RunFolder, config: dict[str, Any], *, model: str = "", role: str = "", adapter: bool = False) -> str:
+    """The model card: base, licence, how it was trained and on what, and how it was measured.  What is not known is said so.
+
+    model: what the weights stand on, where it is not the config's.  role: whose they are.
+    """
+    base = weights.base(model or config["model"])
     licence = next((known.licence for name, known in KNOWN.items() if base.lower() in (name, known.hub.lower())), None)
     head = ["---", f"base_model: {base}", f"library_name: {'peft' if adapter else 'transformers'}", "tags: [sojourn]", "---"]
     data = run.path / "data.json"
@@ -61,6 +66,7 @@ def card(run: RunFolder, config: dict[str, Any], *, adapter: bool = False) -> st
     facts = {
         "Base": base,
         "Licence of the base": licence or "not known here: see the base model",
+        **({"Role": role} if role else {}),
         "Algorithm": learned,
         "Data": config.get("data") or config.get("episodes") or "sampled in the recipe's world",
         "Reward": "none: it imitates the data" if data.exists() else paid,
@@ -75,10 +81,9 @@ def card(run: RunFolder, config: dict[str, Any], *, adapter: bool = False) -> st
     return "\n".join([*head, "", f"# {run.path.name}", "", *listed, "", "## Evaluation", "", *table, ""])
 
 
-def _base(config: dict[str, Any]) -> str:
+def _base(name: str) -> str:
     """Where others find the weights that an adapter stands on."""
-    name = str(config["model"])
-    if name == "tiny" or weights.run_config(name) is not None:
+    if name == "tiny" or weights.origin(name) is not None:
         raise ValueError(
             f"the run began with '{name}', which no other library can load, so its adapter alone is no use: add --merge"
         )
@@ -86,17 +91,13 @@ def _base(config: dict[str, Any]) -> str:
     return source.removeprefix("hub ") if source.startswith("hub ") else str(path.resolve())
 
 
-def _write_adapter(run: str, config: dict[str, Any], base: str, folder: Path) -> None:
+def _write_adapter(name: str, origin: weights.Origin, base: str, folder: Path) -> None:
     """In peft's form: its config, and the adapter's weights under its names."""
-    found = models.load(config["model"])
-    weights.add_adapters(found.model, config["lora_rank"], config["seed"])
-    path = checkpoint.latest(Path(run) / "checkpoints")
-    assert path is not None, "its weights were loaded before"
-    checkpoint.load_weights(path, found.model)
-    lora: Any = found.model.peft_config["default"]
+    model = weights.stands_on(name, origin).model
+    lora: Any = model.peft_config["default"]
     lora.base_model_name_or_path, lora.task_type, lora.inference_mode = base, "CAUSAL_LM", True
     lora.save_pretrained(str(folder))
-    named = {name: p.detach().contiguous() for name, p in found.model.named_parameters() if "lora_" in name}
+    named = {name: p.detach().contiguous() for name, p in model.named_parameters() if "lora_" in name}
     save_file(
         {f"base_model.model.{name.replace('.default', '')}": p for name, p in named.items()}, folder / "adapter_model.safetensors"
     )

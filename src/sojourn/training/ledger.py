@@ -16,6 +16,11 @@ from typing import Any
 from sojourn.core import Episode, Standing
 
 NO_RESULT = "no result"
+NO_SIGNAL = (
+    "In {sampled} episodes no group ever earned two different rewards, so nothing could be learned from them. Try easier tasks, a larger "
+    "group_size, a higher temperature, a reward with partial credit, or warmup_steps with an oracle; and look at some episodes (sojourn "
+    "report) for answers that are cut or never read as an action."
+)
 
 
 class Ledger:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sojourn.core import EpisodeGroup
+from sojourn.engine import Engine
 from sojourn.engine.adapters import active, trained
 from sojourn.engine.local import LocalEngine
 from sojourn.policy import Policy
 from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import setup
-from sojourn.training.checkpoint import Trained
+from sojourn.training.checkpoint import LEAD, Stateful, Trained
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.league import NOW, League
 from sojourn.training.learning import Learning
@@ -31,11 +32,26 @@ from sojourn.training.seats import lived, views
 from sojourn.training.weights import add_adapters, drop_adapter
 
 
+class Engines(Protocol):
+    """Makes the engine that samples from a model; all else of the trainer knows engines by `engine.protocol` alone."""
+
+    def __call__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TrainConfig, *, max_batch: int
+    ) -> Engine: ...
+
+
+def local(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TrainConfig, *, max_batch: int) -> Engine:
+    """The engine in this process, which samples from the tensors that are trained."""
+    return LocalEngine(
+        model, tokenizer, max_batch=max_batch, max_context=config.max_context, sample_seconds=config.sample_seconds
+    )
+
+
 class Player:
     """A role with weights of its own, all of a model's or an adapter's.
 
     model: in place of the one that the config names.  base: the player whose model this one has, too.  sharing: roles that its model
-    samples for.  agents: who it speaks for; none: for all.
+    samples for.  agents: who it speaks for; none: for all.  engine: makes what samples.
     """
 
     league: League | None = None
@@ -51,31 +67,33 @@ class Player:
         model: setup.Model | None = None,
         base: Player | None = None,
         sharing: int = 1,
+        engine: Engines = local,
     ) -> None:
-        self.name, self.role, self.agents = name, role, agents
+        self.name, self.role, self.agents, self.make_engine = name, role, agents, engine
         self.config, self.experiment = role.config(config), role.experiment(experiment)
+        self.began_with: str = base.began_with if base else self.config.model
         ready = setup.prepare(self.config, self.experiment, base or model, role.adapter(name, self.config))
         self.model, self.tokenizer = ready.model, ready.tokenizer
         self.adapter = ready.adapter
         if not role.trained:  # whatever adapters other roles put beside it
             self.adapter = "" if base else active(self.model)
         self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol)
-        self.engine: LocalEngine = base.engine if base else self._engine(self.model, sharing)
+        self.engine: Engine = base.engine if base else self._engine(self.model, sharing)
         self.learning: Learning | None = None
         if role.trained:
             self.learning = Learning(self.config, self.experiment, ready, self.renderer, name)
 
-    def _engine(self, model: PreTrainedModel, sharing: int = 1) -> LocalEngine:
-        batch = self.config.concurrency * sharing
-        return LocalEngine(model, self.tokenizer, max_batch=batch, max_context=self.config.max_context)
+    def _engine(self, model: PreTrainedModel, sharing: int = 1) -> Engine:
+        return self.make_engine(model, self.tokenizer, self.config, max_batch=self.config.concurrency * sharing)
 
     def policy(self, **sampling: Any) -> Policy:
         """Who samples now; `sampling` overrides sampling parameters."""
-        return self._policy(self.engine, self.adapter, sampling)
+        return self._policy(self.engine, self.adapter, sampling, version=None if self.role.trained else 0)
 
-    def _policy(self, engine: LocalEngine, adapter: str | None, sampling: Mapping[str, Any]) -> Policy:
+    def _policy(self, engine: Engine, adapter: str | None, sampling: Mapping[str, Any], version: int | None = None) -> Policy:
+        """version: of the weights, where it is not the engine's: that counts the steps of what is trained on it."""
         params = replace(self.config.sampling(), adapter=adapter, **sampling)
-        return Policy(self.name, engine, self.renderer, self.experiment.protocol, params)
+        return Policy(self.name, engine, self.renderer, self.experiment.protocol, params, version)
 
     def policies(self, step: int, count: int, **sampling: Any) -> list[Policy]:
         """Who samples in each of `count` groups of a step."""
@@ -97,6 +115,25 @@ class Player:
         """What is trained, by name; of an adapter without its own name."""
         return dict(trained(self.model, self.adapter))
 
+    def parts(self, *, lead: bool) -> dict[str, Stateful]:
+        """What a checkpoint holds of it, by file.  The weights and the optimizer of the lead have names of their own."""
+        learning, prefix = self.learning, "" if lead else f"{self.name}."
+        if learning is None:
+            return {}
+        found: dict[str, Stateful] = {}
+        if not lead:
+            found = {"weights": Trained(self.model, self.adapter), "optimizer": learning.learner.optimizer}
+        if learning.critic is not None:
+            found["critic"] = learning.critic
+        if learning.learner.reference is not None and self.experiment.reference.every:
+            found["reference"] = learning.learner.reference
+        return {f"{prefix}{name}": part for name, part in found.items()}
+
+    def facts(self, *, lead: bool = False) -> dict[str, Any]:
+        """What others must know to load its weights from a checkpoint, fit for JSON (`weights.origin`)."""
+        file = (LEAD if lead else f"{self.name}.weights.pt") if self.learning else ""
+        return {"model": self.began_with, "lora_rank": self.config.lora_rank if self.role.trained else 0, "file": file}
+
 
 class FormerPlayer(Player):
     """A role that former selves of another play."""
@@ -105,12 +142,12 @@ class FormerPlayer(Player):
         assert role.former is not None
         self.name, self.role, self.agents, self.of = name, role, agents, of
         self.config, self.experiment = role.config(of.config), role.experiment(of.experiment)
-        self.tokenizer, self.learning = of.tokenizer, None
+        self.tokenizer, self.learning, self.make_engine, self.began_with = of.tokenizer, None, of.make_engine, of.began_with
         self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol)
         self.league = League(role.former)
         self.met: list[int] = []
         self.engine, self.model, self.adapter = of.engine, of.model, of.adapter
-        self._engines: dict[int, LocalEngine] = {}
+        self._engines: dict[int, Engine] = {}
         self._adapters: set[int] = set()
 
     def policies(self, step: int, count: int, **sampling: Any) -> list[Policy]:
@@ -156,12 +193,20 @@ class FormerPlayer(Player):
             for view in self.of.view([group]) if version != NOW else ():
                 self.league.record(version, [episode.total for episode in view.valid])
 
+    def parts(self, *, lead: bool) -> dict[str, Stateful]:
+        assert self.league is not None
+        return {f"{self.name}.league": self.league}
+
+    def facts(self, *, lead: bool = False) -> dict[str, Any]:
+        assert self.league is not None
+        return self.of.facts() | {"file": f"{self.name}.league.pt", "versions": sorted(self.league.weights)}
+
     def _former(self, version: int, **sampling: Any) -> Policy:
         assert self.league is not None
         if version == NOW:
             return self._policy(self.of.engine, self.of.adapter, sampling)
         if self.of.adapter:
-            return self._policy(self.engine, self._called(version), sampling)
+            return self._policy(self.engine, self._called(version), sampling, version)
         if version not in self._engines:
             model = copy.deepcopy(self.of.model).requires_grad_(False)
             model.load_state_dict(self.league.weights[version], strict=False)
@@ -176,8 +221,9 @@ def cast_of(everyone: Iterable[Player], step: int, count: int) -> list[dict[str,
     return [{policy.name: policy for policy in group} for group in zip(*each_player, strict=True)]
 
 
-def players(config: TrainConfig, experiment: Experiment, model: setup.Model | None) -> dict[str, Player]:
-    """The roles of an experiment at work, former selves last.  `model`: of the first role, in place of the one that the config names."""
+def players(config: TrainConfig, experiment: Experiment, model: setup.Model | None, engine: Engines = local) -> dict[str, Player]:
+    """The roles of an experiment at work, former selves last.  `model`: of the first role, in place of the one that the config names.
+    `engine`: makes what samples."""
     roles = cast(experiment)
     beneath = {name: bases(name, roles, config) for name in roles}
     agents = {name: [agent for agent, seat in experiment.seats.items() if seat == name] for name in roles}
@@ -195,5 +241,5 @@ def players(config: TrainConfig, experiment: Experiment, model: setup.Model | No
             # copies of their own: two roles never train the same tensors by accident
             own = copy.deepcopy(given) if found else given
             sharing = 1 + sum(name in others for others in beneath.values())
-            found[name] = Player(name, role, config, experiment, agents[name], model=own, sharing=sharing)
+            found[name] = Player(name, role, config, experiment, agents[name], model=own, sharing=sharing, engine=engine)
     return {name: found[name] for name in sorted(roles, key=lambda name: roles[name].former is not None)}

@@ -28,7 +28,8 @@ class Role:
     """A set of weights and how it learns.  None: as the config or the experiment says."""
 
     model: str | None = None
-    """A known name, a directory, a run folder.  Roles of one model have copies of their own, unless they share a `base`."""
+    """A known name, a directory, a run folder, or RUN:ROLE, where RUN:ROLE@STEP is a former self.  Roles of one model have copies of their
+    own, unless they share a `base`."""
     base: str | None = None
     """A role whose model is shared: this one is one more adapter on it, or, if it is frozen, the model without any.  The model is in memory
     once, and all its roles are sampled in one batch."""

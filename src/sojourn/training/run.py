@@ -21,19 +21,20 @@ from numpy.typing import NDArray
 from sojourn.core import EpisodeGroup
 from sojourn.engine.worker import compute
 from sojourn.phases import breakdown, recording, trace
-from sojourn.store import RunFolder, to_row, write_episodes, write_json
+from sojourn.store import RunFolder, write_episodes, write_json
 from sojourn.store.code import code_of, fingerprints, keep_code, modules_of, package_fingerprint
 from sojourn.training import checkpoint, weights
 from sojourn.training.before import take_over
 from sojourn.training.evaluations import GREEDY, Evaluation
 from sojourn.training.league import standings
+from sojourn.training.rows import rows_of
 from sojourn.training.trainer import Trainer
 from sojourn.viewer.progress import Progress
 
 MAY_CHANGE = frozenset(
     {
         "run", "steps", "max_minutes", "concurrency", "token_budget", "eval_tasks", "eval_greedy", "eval_before", "eval_before_of",
-        "eval_every", "checkpoint_every", "keep_episodes_every", "max_errors", "profile", "retries",
+        "eval_every", "checkpoint_every", "keep_episodes_every", "max_errors", "profile", "retries", "sample_seconds",
     }
 )  # fmt: skip
 """Fields of the config that do not identify a run: how long it goes on, how it is computed, what it tells.  They may change when it is
@@ -215,19 +216,8 @@ class Run:
         return found
 
     def _keep(
-        self, phase: str, groups: Sequence[EpisodeGroup], advantages: Sequence[dict[int, NDArray[np.float32]]] | None = None
+        self, phase: str, groups: Sequence[EpisodeGroup], advantages: Sequence[dict[int, NDArray[np.float32]]] = ()
     ) -> None:
-        step = self.trainer.step
-        rows = [
-            to_row(
-                episode,
-                group.key,
-                lambda tokens: str(self.trainer.tokenizer.decode(list(tokens))),
-                advantages[index] if advantages else None,
-                phase=phase,
-                step=step,
-            )
-            for index, group in enumerate(groups)
-            for episode in group.episodes
-        ]
+        trainer, step = self.trainer, self.trainer.step
+        rows = rows_of(groups, trainer.tokenizers, trainer.experiment.seats, advantages, phase=phase, step=step)
         write_episodes(self.folder.episodes_path(phase, step), rows)

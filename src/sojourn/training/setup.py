@@ -25,7 +25,7 @@ from sojourn.learner.batch import TreeBatch, build
 from sojourn.learner.learner import Micro
 from sojourn.store.machine import physical_cores
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.weights import add_adapters, base, load
+from sojourn.training.weights import add_adapters, base, load, split
 
 if TYPE_CHECKING:
     from sojourn.training.trainer import Trainer
@@ -54,7 +54,7 @@ def prepare(config: TrainConfig, experiment: Experiment, loaded: Model | None = 
     """Load the model that the config names (or take `loaded`, adapters of others perhaps included), and a reference if the experiment
     wants one.  `adapter` is put on the model, if it is given; then its frozen reference is the same model without it."""
     use_machine()
-    if loaded is None and Path(config.model).resolve() == Path(config.run).resolve():
+    if loaded is None and Path(split(config.model)[0]).resolve() == Path(config.run).resolve():
         raise ValueError(f"run '{config.run}' cannot begin with its own weights: choose another run folder, or another model")
     found = loaded or load(config.model)
     model = found.model

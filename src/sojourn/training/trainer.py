@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from sojourn.core import Episode, EpisodeGroup, Task, distinct
 from sojourn.credit import reads
 from sojourn.curriculum import dealt
 from sojourn.curriculum.curriculum import Pays
-from sojourn.engine.local import LocalEngine
+from sojourn.engine import Engine
 from sojourn.engine.worker import compute
 from sojourn.objectives import Supervised
 from sojourn.policy.running import UserCode
@@ -29,12 +30,12 @@ from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import algorithm, checkpoint, programs, setup
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.evaluations import Evaluation, check_names
+from sojourn.training.evaluations import Evaluation, check_names, unchanged
 from sojourn.training.learning import Learned, Learning
-from sojourn.training.ledger import Ledger
+from sojourn.training.ledger import NO_SIGNAL, Ledger
 from sojourn.training.metrics import of_the_oracle, statistics
 from sojourn.training.outcomes import advantages, outcomes
-from sojourn.training.players import FormerPlayer, Player, cast_of, players
+from sojourn.training.players import Engines, FormerPlayer, Player, cast_of, local, players
 from sojourn.training.plays import Plays
 from sojourn.training.rollout import Rollout
 from sojourn.training.stored import Stored, kinds_for
@@ -46,17 +47,19 @@ class Trainer:
     """One run.  `train` is what most callers want; the trainer's parts are public for programs that need other orders.
 
     players: all roles by name.  `lead` is the first that learns; what a run with one role calls its model, engine and learning is the
-    lead's.
+    lead's.  model: in place of the one that the config names.  engine: makes what samples.
     """
 
-    def __init__(self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, experiment: Experiment, model: setup.Model | None = None, engine: Engines = local
+    ) -> None:
         self.config = config
         self.experiment = experiment = programs.played(algorithm.applied(experiment, config), config)
         self.program = programs.sampled(experiment, config)
         kinds = kinds_for(experiment.objective, experiment.credit)
         self.stored = Stored(config.episodes, seed=config.seed, kinds=kinds) if config.episodes else None
         self._refuse()
-        self.players = compute(lambda: players(config, experiment, model))
+        self.players = compute(lambda: players(config, experiment, model, engine))
         self.learners = [player for player in self.players.values() if player.learning is not None]
         if self.stored:
             self.stored.render(self.renderer, most=self.engine.max_context, policy=self.lead.name)
@@ -110,7 +113,12 @@ class Trainer:
         return self.lead.tokenizer
 
     @property
-    def engine(self) -> LocalEngine:
+    def tokenizers(self) -> dict[str, PreTrainedTokenizerBase]:
+        """By role, the lead's first."""
+        return {player.name: player.tokenizer for player in (self.lead, *self.players.values())}
+
+    @property
+    def engine(self) -> Engine:
         return self.lead.engine
 
     @property
@@ -277,12 +285,14 @@ class Trainer:
     async def evaluate(
         self, tasks: Sequence[Task], how: Evaluation | None = None, *, done: Callable[[Episode], None] = lambda _: None
     ) -> list[EpisodeGroup]:
-        """Play each task as `how` says, once by default; a function of the weights, the config's seed aside."""
+        """Play each task as `how` says, once by default; a function of the weights and of what is kept, the config's seed aside.  What its
+        episodes write into what is kept is forgotten: no run learns from held-out tasks."""
         self._renew()  # what was played before it must not matter to an evaluation
         how, parts = how or Evaluation(), self.experiment
         world, program = how.environment or parts.environment, how.program or parts.program
         rollout = replace(self.rollout(**how.sampling), environment=world, program=program)
-        return await rollout.groups(tasks, size=how.repetitions, seed=stable_hash(self.config.seed, "test"), done=done)
+        with unchanged(parts.kept):
+            return await rollout.groups(tasks, size=how.repetitions, seed=stable_hash(self.config.seed, "test"), done=done)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside tensors, fit for JSON."""
@@ -293,6 +303,9 @@ class Trainer:
             "ledger": {name: ledger.state() for name, ledger in self.ledgers.items()},
             "leagues": {name: player.league.state() for name, player in self.players.items() if player.league},
             "kept": {name: each.state() for name, each in self.experiment.kept.items()},
+            "roles": {
+                p.name: p.facts(lead=p is self.lead) for p in sorted(self.players.values(), key=lambda p: p is not self.lead)
+            },
             "signals": self.signals,
             "errors": self.code.errors,
         }
@@ -318,31 +331,19 @@ class Trainer:
         """What to try if no group ever carried a signal; None if one did, or if nothing was learned from reward."""
         if self.signals or self.stored or self.step <= self.config.warmup_steps:
             return None
-        return (
-            f"In {self.ledger.sampled} episodes no group ever earned two different rewards, so nothing could be learned from them. Try easier "
-            "tasks, a larger group_size, a higher temperature, a reward with partial credit, or warmup_steps with an oracle; and look "
-            "at some episodes (sojourn report) for answers that are cut or never read as an action."
-        )
+        return NO_SIGNAL.format(sampled=self.ledger.sampled)
 
     def others(self) -> dict[str, checkpoint.Stateful]:
         """What a checkpoint holds beside the lead and its optimizer: by role, but for the lead's own."""
-        found: dict[str, checkpoint.Stateful] = {}
-        for player in self.learners:
-            learning, prefix = player.learning, "" if player is self.lead else f"{player.name}."
-            assert learning is not None
-            if player is not self.lead:
-                found |= {
-                    f"{prefix}weights": checkpoint.Trained(player.model, player.adapter),
-                    f"{prefix}optimizer": learning.learner.optimizer,
-                }
-            if learning.critic is not None:
-                found[f"{prefix}critic"] = learning.critic
-            if learning.learner.reference is not None and player.experiment.reference.every:
-                found[f"{prefix}reference"] = learning.learner.reference
-        for name, player in self.players.items():
-            if player.league:
-                found[f"{name}.league"] = player.league
-        return found
+        parts = [player.parts(lead=player is self.lead) for player in self.players.values()]
+        return {name: part for each in parts for name, part in each.items()}
+
+    def load_weights(self, path: Path) -> None:
+        """Play with the weights of a checkpoint, all roles' and those of former selves; learning begins anew."""
+        checkpoint.load_weights(path, self.model, self.lead.adapter)
+        playing = {name: part for name, part in self.others().items() if name.endswith((".weights", ".league"))}
+        checkpoint.load_parts(path, playing)
+        self._renew()
 
     def advantages(self, groups: Sequence[EpisodeGroup]) -> list[dict[int, NDArray[np.float32]]]:
         """Of the last step's groups: for each group the advantages of its action spans."""

@@ -2,13 +2,17 @@
 
 The one idea: a run can stand wherever a model can (`model`, `teacher`, `sojourn eval`, `sojourn play`), and what it trained is whatever
 its last checkpoint holds on top of what its own `model` says, which may be a run again.
+
+    runs/game              the role that a run's checkpoint leads with: the only one, or the first that learns
+    runs/game:solver       another role; of a frozen one the model that it was
+    runs/game:past         of former selves the newest; runs/game:past@20 is that of step 20
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel
@@ -20,35 +24,98 @@ from sojourn.models import load as load_model
 from sojourn.training import checkpoint
 
 
+class Origin(NamedTuple):
+    """Where the weights of a run's role are from.
+
+    model: what they stand on.  rank: of their adapter; 0 for a whole model's.  seed: of the adapter.  saved: the checkpoint, None where
+    there is none yet.  file: in it; "" for a role that does not learn.  version: of a former self; None for all else.
+    """
+
+    model: str
+    rank: int
+    seed: int
+    saved: Path | None
+    file: str = checkpoint.LEAD
+    version: int | None = None
+
+
 def load(name: str) -> LoadedModel:
     """The model of that name in float32, as `sojourn.models.load` finds it; of a run folder the policy of its last checkpoint, with
     adapters merged.  Raises `ValueError` for a run without a checkpoint."""
-    run = run_config(name)
-    if run is None:
+    found = origin(name)
+    if found is None:
         return load_model(name)
-    path = checkpoint.latest(Path(name) / "checkpoints")
-    if path is None:
-        raise ValueError(f"'{name}' is a run without a checkpoint yet: let it train, or name its model, {run['model']}")
-    found = load(run["model"])
-    rank = checkpoint.rank(path)
-    if rank:
-        add_adapters(found.model, rank, run["seed"])
-    checkpoint.load_weights(path, found.model)
-    if rank:
-        merge_adapters(found.model)
-    return LoadedModel(found.model, found.tokenizer, name, called(name))
+    loaded = stands_on(name, found)
+    if found.rank:
+        merge_adapters(loaded.model)
+    return LoadedModel(loaded.model, loaded.tokenizer, name, called(name))
+
+
+def stands_on(name: str, found: Origin, adapter: str = "default") -> LoadedModel:
+    """The model of a run's policy, with the adapter that was trained still beside its weights, if it was one."""
+    if found.saved is None:
+        raise ValueError(f"'{name}' is a run without a checkpoint yet: let it train, or name its model, {found.model}")
+    loaded = load(found.model)
+    if found.rank:
+        add_adapters(loaded.model, found.rank, found.seed, adapter)
+    if found.file:
+        checkpoint.load_weights(found.saved, loaded.model, file=found.file, version=found.version)
+    return loaded
 
 
 def base(name: str) -> str:
     """The model that a run began with, or, if its model is a run, that one; any other name is its own."""
-    run = run_config(name)
-    return name if run is None else base(run["model"])
+    found = origin(name)
+    return name if found is None else base(found.model)
 
 
 def called(name: str) -> str:
     """What a start says of its model: its name, and of a run the checkpoint, which another start may find to be a later one."""
-    path = None if run_config(name) is None else checkpoint.latest(Path(name) / "checkpoints")
-    return name if path is None else f"{name}, {path.name}"
+    found = origin(name)
+    return name if found is None or found.saved is None else f"{name}, {found.saved.name}"
+
+
+def origin(name: str | Path) -> Origin | None:
+    """Where the weights are from that a run's name, or RUN:ROLE, stands for; None for all else.
+
+    Raises `ValueError` for a role, or a former self, that the run does not have.
+    """
+    run, role = split(name)
+    config = run_config(run)
+    if config is None:
+        return None
+    saved = checkpoint.latest(Path(run) / "checkpoints")
+    known: dict[str, dict[str, Any]] = checkpoint.roles(saved) if saved else {}
+    role, _, version = role.partition("@")
+    if not known:  # not saved yet, or by a version that kept no list of roles
+        if role:
+            raise ValueError(
+                f"'{name}': run {run} says nothing of a role '{role}' yet; give it without the role, or let it train"
+            )
+        rank = checkpoint.rank(saved) if saved else config.get("lora_rank", 0)
+        return Origin(config["model"], rank, config.get("seed", 0), saved)
+    facts = known.get(role or next(iter(known)))
+    if facts is None:
+        raise ValueError(f"'{name}': run {run} has no role '{role}', its roles are {', '.join(known)}")
+    found = Origin(facts["model"], facts["lora_rank"], config.get("seed", 0), saved, facts["file"])
+    if "versions" not in facts:
+        if version:
+            raise ValueError(f"'{name}': only former selves have versions, and '{role}' is none")
+        return found
+    kept = facts["versions"]
+    if version and version not in map(str, kept):
+        raise ValueError(f"'{name}': the former selves that are kept are those of steps {', '.join(map(str, kept))}")
+    return found._replace(version=int(version) if version else max(kept))
+
+
+def split(name: str | Path) -> tuple[str, str]:
+    """A run and the role that is meant, "" where none is said.
+
+    >>> split("no/such/run:solver")
+    ('no/such/run:solver', '')
+    """
+    run, colon, role = str(name).rpartition(":")
+    return (run, role) if colon and run_config(run) is not None and run_config(name) is None else (str(name), "")
 
 
 def run_config(name: str | Path) -> dict[str, Any] | None:
