@@ -28,7 +28,6 @@ LACKS = {
     "sft": "imitates all that it is shown",
     "dft": "imitates all that it is shown",
     "distillation": "needs a teacher",
-    "papo": "Perception reads blind_logp",
     "igpo": "the right answer is, but the task does not know it",
 }
 """What the trainer, or this world, does not give an algorithm: it says so."""
@@ -54,9 +53,9 @@ def test_every_algorithm_trains_or_says_what_it_lacks(name: str, tmp_path: Path)
 def test_epochs_and_minibatches_cut_a_rollout_into_whole_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, update = [], Learner.update
 
-    def recorded(learner: Learner, groups: Any, table: Columns, *rest: Any, fresh: bool) -> dict[str, float]:
+    def recorded(learner: Learner, groups: Any, table: Columns, *rest: Any, fresh: bool, **how: Any) -> dict[str, float]:
         seen.append((table.valid_E, table.group_E, fresh))
-        return update(learner, groups, table, *rest, fresh=fresh)
+        return update(learner, groups, table, *rest, fresh=fresh, **how)
 
     monkeypatch.setattr(Learner, "update", recorded)
     trainer = Trainer(config(tmp_path, tmp_path, groups=5, epochs=3, minibatches=2), experiment(), small())

@@ -19,12 +19,11 @@ from sojourn.training.filling import FILLERS
 
 BEFORE = {"baseline_E", "answer_S"}
 """Filled by the trainer, which plays and asks tasks."""
-IN_THE_LOSS = {"ref_logp", "old_logp"}
-NOBODY = {"blind_logp"}
+IN_THE_LOSS = {"ref_logp", "old_logp", "blind_logp"}
 
 
 def test_every_column_that_can_be_declared_has_who_fills_it() -> None:
-    assert FILLERS.keys() | BEFORE | IN_THE_LOSS | NOBODY == COLUMNS.keys()
+    assert FILLERS.keys() | BEFORE | IN_THE_LOSS == COLUMNS.keys()
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -58,6 +57,4 @@ def test_what_nobody_declares_is_not_filled(tmp_path: Path) -> None:
         return columns.spread_episodes(columns.return_E)
 
     asyncio.run(Trainer(config(tmp_path, tmp_path), replace(experiment(), credit=mine), small()).train_step())
-    assert [
-        name for name in COLUMNS.keys() - IN_THE_LOSS - NOBODY - {"policy_logp_T"} if getattr(seen[0], name) is not None
-    ] == []
+    assert [name for name in COLUMNS.keys() - IN_THE_LOSS - {"policy_logp_T"} if getattr(seen[0], name) is not None] == []

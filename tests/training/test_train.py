@@ -28,7 +28,7 @@ from sojourn.engine import plan
 from sojourn.environments.math.tool_arithmetic import ToolArithmetic, calc
 from sojourn.learner import Learner
 from sojourn.learner import attention as learner_attention
-from sojourn.learner.learner import Micro
+from sojourn.learner.micro import Micro
 from sojourn.objectives import Reference
 from sojourn.rendering.protocols import XmlTags
 from sojourn.store import DiskFullError, RunFolder, read_episodes

@@ -30,7 +30,7 @@ COLUMNS = {
     "baseline_E": "the return of a greedy episode of the same task",
     "answer_S": "how likely the task's right answer is",
     "ref_logp": "log-probabilities under the reference, while the loss is computed",
-    "blind_logp": "log-probabilities behind a corrupted observation; no part of the trainer fills them yet",
+    "blind_logp": "log-probabilities behind an observation whose words are blotted out, while the loss is computed",
     "old_logp": "the policy at the start of the update, told from the one that sampled",
 }
 """What may be declared, in words."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from sojourn.learner.attention import TreePlan
 from sojourn.learner.batch import Part, TreeBatch, build, cut
 from sojourn.learner.fused import fused_states, kernels_for
 from sojourn.learner.head import legal_log_probabilities, log_probabilities, squares
+from sojourn.learner.micro import Micro, micro_batches, temperature_of
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Mix, Objective, imitates
 from sojourn.objectives.batch_rules import BatchRule
@@ -35,14 +35,6 @@ from sojourn.objectives.inputs import compares, reach
 from sojourn.phases import phase
 
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Micro:
-    """One micro-batch: `batch.row` numbers the T axis of the columns."""
-
-    batch: TreeBatch
-    temperature: float
 
 
 def hidden_states(model: PreTrainedModel, batch: TreeBatch, adapter: str | None = None) -> Tensor:
@@ -94,12 +86,14 @@ class Learner:
         objective: Objective,
         *,
         fresh: bool = True,
+        blind: Sequence[TrajectoryTree] = (),
     ) -> dict[str, float]:
         """One optimizer step.  `columns` and `advantage_T` are those of `groups`.
 
         fresh: the weights are still those that sampled, so every ratio to the old policy is exactly 1.  Else the old policy is
         `columns.policy_logp_T` for an objective with off-policy corrections, and for any other the policy that sampled, so that the
         ratio itself is the importance weight of the data, stored episodes too.
+        blind: the groups' trees with other observations, for an objective that reads `blind_logp`.
 
         Returns the objective's metrics as means over the tokens that were scored (those that no advantage reaches need no pass),
         the `loss`, and costs.  Without anything to train the weights stay as they are.
@@ -108,7 +102,7 @@ class Learner:
         with phase("packing"):
             whole = self._prepared(columns, advantage_T, trained_T, objective)
             needed_T = trained_T & self._matters(columns, advantage_T, objective, whole)
-            micros = self.cut(groups, columns, needed_T, whole_groups=whole.pairs is not None)
+            micros = self.cut(groups, columns, needed_T, whole_groups=whole.pairs is not None, blind=blind)
         sums: dict[str, float] = {}
         tokens = entries = 0
         for micro in micros:
@@ -128,20 +122,17 @@ class Learner:
         return metrics | {"grad_norm": norm, "trained_tokens": float(entries), "unique_tokens": float(tokens)}
 
     def cut(
-        self, groups: Sequence[EpisodeGroup], columns: Columns, needed_T: NDArray[np.bool_], *, whole_groups: bool = False
+        self,
+        groups: Sequence[EpisodeGroup],
+        columns: Columns,
+        needed_T: NDArray[np.bool_],
+        *,
+        whole_groups: bool = False,
+        blind: Sequence[TrajectoryTree] = (),
     ) -> list[Micro]:
         """Micro-batches of whole episodes, or of whole groups, of at most `token_budget` unique tokens each where one of them allows
         it."""
-        start = columns.start_S
-        needed_S = np.asarray([needed_T[a:b].any() for a, b in pairwise(start)], bool)
-        tree_of = [group.tree for group in groups for _ in group.episodes]
-        parts: list[Part] = []
-        for row in np.flatnonzero(needed_S).tolist():
-            index = np.arange(start[row], start[row + 1])
-            parts.append((tree_of[columns.episode_S[row]], int(columns.span_S[row]), np.where(needed_T[index], index, -1)))
-        unit_S = columns.group_S if whole_groups else columns.episode_S
-        micros = cut(parts, unit_S[needed_S].tolist(), self.token_budget)
-        return [Micro(build(each), _temperature([tree[span] for tree, span, _ in each])) for each in micros]
+        return micro_batches(groups, columns, needed_T, self.token_budget, whole_groups=whole_groups, blind=blind)
 
     def inputs(self, micro: Micro, whole: LossInputs, objective: Objective, *, fresh: bool = True) -> LossInputs:
         """What the objective reads of one micro-batch: one forward pass with gradients, and one of the reference for a KL term.
@@ -153,6 +144,9 @@ class Learner:
             part = replace(part, old_logp=logp.detach())
         if self.reference is not None and whole.ref_logp is None and "ref_logp" in reads(objective):
             part = replace(part, ref_logp=self.score(micro, self.reference)[0])
+        if micro.blind is not None:
+            behind = self.score(Micro(micro.blind, micro.temperature))
+            part = replace(part, blind_logp=behind[0], blind_entropy=behind[1])
         return part
 
     def score(self, micro: Micro, model: PreTrainedModel | None = None) -> tuple[Tensor, Tensor]:
@@ -288,7 +282,7 @@ class Learner:
         for each in cut(parts, columns.episode_S[rows].tolist(), self.token_budget):
             batch = build(each)
             with torch.no_grad(), phase("forward"):
-                logp = self.score(Micro(batch, _temperature([tree[span] for tree, span, _ in each])))[0]
+                logp = self.score(Micro(batch, temperature_of(each)))[0]
             np.add.at(mean_S, batch.row, logp.double().numpy() / length_S[batch.row])
         return mean_S
 
@@ -327,16 +321,3 @@ class Learner:
 def _head(model: PreTrainedModel) -> tuple[Tensor, float | None]:
     """Weights (V, D) and soft-capping of the head."""
     return model.get_output_embeddings().weight, getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-
-
-def _temperature(spans: Sequence[Span]) -> float:
-    """The one temperature at which all these actions were sampled."""
-    if any(span.truncated for span in spans):
-        raise ValueError(
-            "trained actions were sampled with top_k, top_p or min_p, whose distribution the learner does not score: train on what was "
-            "sampled from all tokens, and truncate in evaluation only"
-        )
-    found = {span.temperature for span in spans}
-    if len(found) > 1 or 0 in found:
-        raise ValueError(f"trained actions were sampled at temperatures {sorted(found)}: train on one temperature above 0")
-    return found.pop()

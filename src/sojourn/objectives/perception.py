@@ -2,8 +2,8 @@
 
     Perception   -gamma KL(pi || pi_blind) + eta (H + H_blind)        [PAPO, arXiv 2507.06448; KL as k3 on sampled tokens]
 
-pi_blind is the policy whose observation was corrupted (patches of a picture, words of a tool's answer).  The two entropies keep the
-divergence, which has no bound, from being won by blowing up either side.
+pi_blind is the policy whose observation was corrupted: patches of a picture; here words of what the world says (`training.blindfold`).
+The two entropies keep the divergence, which has no bound, from being won by blowing up either side.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sojourn.objectives.kl import estimate
 
 @checked
 class Perception:
-    """The term that PAPO adds to a policy gradient (`Mix`).  Reads `inputs.blind_logp` and `inputs.blind_entropy`: the program that makes the
-    corrupted observation scores the same answer behind it."""
+    """The term that PAPO adds to a policy gradient (`Mix`).  Reads `inputs.blind_logp` and `inputs.blind_entropy`: the learner scores the same
+    answer behind the corrupted observation, with gradient."""
 
     gamma: float = 0.01
     """Weight of the divergence, per nat; raising it makes answers depend on what is seen."""

@@ -69,7 +69,7 @@ FILLERS: dict[str, Callable[[Source, Columns], Columns]] = {
     "square_T": _squares,
 }
 """By column, in this order: the reference's tokens that nobody asks about are those of the policy."""
-ELSEWHERE = ("baseline_E", "answer_S", "ref_logp", "old_logp")
+ELSEWHERE = ("baseline_E", "answer_S", "ref_logp", "old_logp", "blind_logp")
 """Filled before, by the trainer, and while the loss is computed, by the learner."""
 
 

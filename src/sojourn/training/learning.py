@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sojourn.core import Action, EpisodeGroup, Task
-from sojourn.credit import Columns, Filter, Replay, ZeroSignal, columns, critic_targets, keep, shaped
+from sojourn.core import Action, EpisodeGroup, Task, TrajectoryTree
+from sojourn.credit import Columns, Filter, Replay, ZeroSignal, columns, critic_targets, keep, reads, shaped
 from sojourn.engine.adapters import trained
 from sojourn.learner import Critic, Learner
 from sojourn.objectives import imitates
@@ -21,6 +21,7 @@ from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.store import to_row
 from sojourn.store.episodes import Row, rebuild
+from sojourn.training.blindfold import blindfolded
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.control import Coefficients
 from sojourn.training.filling import Source, filled, needed
@@ -54,6 +55,7 @@ class Learning:
         self.name = name
         model, adapter = ready.model, ready.adapter
         self.config, self.experiment, self.model, self.renderer = config, experiment, model, renderer
+        self.tokenizer = ready.tokenizer
         budget = config.token_budget
         self.learner = Learner(
             model,
@@ -134,11 +136,14 @@ class Learning:
         target_T = advantage_T if critic is None else critic_targets(experiment.credit, table)
         trained = replace(table, valid_E=kept.trained_E)
         policy_learns = experiment.critic is None or experiment.critic.policy_learns(step - self.config.warmup_steps)
+        blind = self._blind(groups, step) if "blind_logp" in reads(experiment.objective) else ()
         updates: list[dict[str, float]] = []
         for part in self._minibatches(trained, step):
             update: dict[str, float] = {}
             if policy_learns:
-                update |= self.learner.update(groups, part, advantage_T, experiment.objective, fresh=not updates and not stale)
+                update |= self.learner.update(
+                    groups, part, advantage_T, experiment.objective, fresh=not updates and not stale, blind=blind
+                )
             if critic is not None:
                 update |= critic.update(groups, part, target_T)
             updates.append(update)
@@ -150,6 +155,10 @@ class Learning:
         if not warming_up:
             self.coefficients.observe(kl=learned.get("kl"), entropy=entropy, samples=int(kept.trained_E.sum()))
         return Learned(table, advantage_T, kept.reason_E, learned)
+
+    def _blind(self, groups: Sequence[EpisodeGroup], step: int) -> list[TrajectoryTree]:
+        """The trees behind a blindfold, another one in each step."""
+        return [blindfolded(group.tree, self.tokenizer, stable_hash(self.config.seed, step)) for group in groups]
 
     def _renew_reference(self, experiment: Experiment, step: int) -> None:
         """A reference that moves follows the policy when its time has come."""

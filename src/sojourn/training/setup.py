@@ -22,7 +22,7 @@ from sojourn.engine.adapters import activated
 from sojourn.engine.attention import plain, windows_of
 from sojourn.engine.worker import compute
 from sojourn.learner.batch import TreeBatch, build
-from sojourn.learner.learner import Micro
+from sojourn.learner.micro import Micro
 from sojourn.store.machine import physical_cores
 from sojourn.training.config import Experiment, TrainConfig
 from sojourn.training.weights import add_adapters, base, load, split
