@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import small
+from pennies import game
 from small_run import config, experiment
 
-from sojourn.core import Episode, EpisodeGroup, Task, TrajectoryTree
+from sojourn.agents import react
+from sojourn.core import Action, Episode, EpisodeGroup, Task, TrajectoryTree
 from sojourn.policy import Session
 from sojourn.store import RunFolder
-from sojourn.training import Evaluation, train
+from sojourn.training import Evaluation, Role, Trainer, train
 from sojourn.training.evaluations import check_names, majority, pass_all, pass_at
 
 
@@ -84,8 +89,6 @@ async def twice(session: Session) -> None:
 
 
 def test_a_run_measures_before_and_after_and_a_resumed_one_not_again(tmp_path: Path, model: Path) -> None:
-    from dataclasses import replace
-
     ways: dict[str, Any] = {
         "tries": Evaluation(repetitions=3, ks=(1, 3), count=2),
         "twice": Evaluation(program=twice, count=1, sampling={"temperature": 0.0}),
@@ -101,6 +104,54 @@ def test_a_run_measures_before_and_after_and_a_resumed_one_not_again(tmp_path: P
     assert named["pass^3"] <= named["pass@1"] <= named["pass@3"]
     assert named["pass@1"] == pytest.approx(named["success"])
     assert json.loads((tmp_path / "run/summary.json").read_text())["evaluations"] == summary["evaluations"]
-    assert "tries" in (tmp_path / "run/report.html").read_text()
+    page = (tmp_path / "run/report.html").read_text()
+    assert "<h3>tries</h3>" in page and "<td>pass@3</td>" in page
     assert train(settings, parts) == summary
     assert len(RunFolder(tmp_path / "run").evals()) == len(rows)
+
+
+async def silent(session: Session) -> None:
+    """It says nothing of its own."""
+    context = session.open(await session.reset())
+    await session.step(session.say(context, Action("")), Action(""))
+
+
+def test_baselines_play_the_same_tasks_with_a_program_of_their_own(tmp_path: Path, model: Path) -> None:
+    """Plain characters pay: whoever says nothing fails each task."""
+    parts = replace(experiment(), evaluations={"beside": Evaluation(count=2, baselines={"silent": silent, "itself": react})})
+    train(config(tmp_path / "run", model, steps=0, eval_tasks=0), parts)
+    (row,) = [row for row in RunFolder(tmp_path / "run").evals() if row["eval"] == "after"]
+    assert row["baseline/silent"] == 0.0 and row["baseline/itself"] == row["success"] > 0
+
+
+def test_an_evaluation_says_what_each_role_earned(tmp_path: Path, model: Path) -> None:
+    """The game is zero-sum, so the mean over both seats says nothing."""
+    parts = game({"even": Role(), "odd": Role()}, {"even": "even", "odd": "odd"})
+    train(config(tmp_path / "run", model, steps=0, max_context=300), parts)
+    for row in RunFolder(tmp_path / "run").evals():
+        assert row["even/reward"] == -row["odd/reward"]
+        assert row["success"] == 0.0 and {row["even/success"], row["odd/success"]} <= {0.0, 1.0}
+
+
+def test_what_held_out_episodes_write_into_a_memory_is_forgotten(tmp_path: Path) -> None:
+    class Memory:
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def state(self) -> Any:
+            return self.notes
+
+        def load_state(self, state: Any) -> None:
+            self.notes = list(state)
+
+    async def noting(session: Session) -> None:
+        assert session.kept["memory"].notes == before
+        session.kept["memory"].notes.append(session.episode.id)
+        await react(session)
+
+    memory, before = Memory(), ["a training episode"]
+    memory.notes += before
+    parts = replace(experiment(), program=noting, kept={"memory": memory})
+    trainer = Trainer(config(tmp_path, tmp_path), parts, small())
+    asyncio.run(trainer.evaluate(trainer.held_out(1)))
+    assert memory.notes == before

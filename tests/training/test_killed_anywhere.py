@@ -46,7 +46,7 @@ class StubTrainer:
         self.tokenizers = {"actor": SimpleNamespace(decode=lambda tokens: "x" * len(tokens))}
         self.ledger = "all trained"
         self.experiment, self.group_size = SimpleNamespace(evaluations={}, seats={}), config.group_size
-        self.stored = None
+        self.stored, self.players = None, {}
 
     def state(self) -> dict[str, Any]:
         return {"curriculum": {"dealt": self.dealt}, "replay": []}

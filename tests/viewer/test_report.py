@@ -52,6 +52,18 @@ def text_of(page: str) -> str:
     return " ".join("".join(parser.text).split())
 
 
+def test_what_was_measured_beside_success_is_shown_before_and_after(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.write_config({"run": "r", "model": "m"})
+    run.log_step({"step": 1, "reward": 0.5})
+    both = {"mode": "tries", "level": "easy", "success": 0.5, "tasks": 8}
+    run.log_eval(both | {"eval": "before", "step": 0, "pass@4": 0.625, "maj@4": 0.25, "solver/reward": -0.75})
+    run.log_eval(both | {"eval": "after", "step": 1, "pass@4": 0.875, "maj@4": 0.5, "solver/reward": 1.25})
+    text = text_of(write_report(run).read_text())
+    for row in ("easy pass@4 62.5% 87.5%", "easy maj@4 25.0% 50.0%", "easy solver/reward -0.75 1.25"):
+        assert row.replace(" ", "") in text.replace(" ", ""), row
+
+
 def test_the_page_loads_nothing(page: str) -> None:
     addresses = set(re.findall(r"https?://[^\s\"'<)]+", page)) - {"http://www.w3.org/2000/svg"}
     assert addresses == set()

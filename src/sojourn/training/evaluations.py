@@ -49,6 +49,8 @@ class Evaluation:
     """The k of pass@k and pass^k; none above `repetitions`."""
     answer: Callable[[Episode], str] | None = None
     """What a try answered, for maj@n; None measures no majority.  `said_last` is the obvious one."""
+    baselines: Mapping[str, Program] = field(default_factory=dict)
+    """Other programs that play the same tasks each time, by name: the oracle, a plain loop beside a search.  Their success is reported."""
     metrics: Mapping[str, Callable[[Sequence[Episode]], float]] = field(default_factory=dict)
     """Numbers of your own, each of the tries of one task; their mean over tasks is reported."""
 
@@ -84,6 +86,23 @@ class Evaluation:
         if self.answer is not None:
             found[f"maj@{self.repetitions}"] = majority([self.answer(episode) for episode in tries], solved)
         return found | {name: float(metric(tries)) for name, metric in self.metrics.items()}
+
+
+def solved(groups: Sequence[EpisodeGroup], level: str) -> float:
+    """The share of valid episodes of a level that solved their task."""
+    found = [episode.success for group in groups if group.task.level == level for episode in group.valid]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def by_role(lived: Mapping[str, Sequence[EpisodeGroup]], level: str) -> dict[str, float]:
+    """What each role earned, and how often it solved its task, over its seats in the episodes of a level."""
+    found: dict[str, float] = {}
+    for role, groups in lived.items():
+        mine = [episode for group in groups if group.task.level == level for episode in group.valid]
+        if mine:
+            found[f"{role}/reward"] = float(np.mean([episode.total for episode in mine]))
+            found[f"{role}/success"] = float(np.mean([episode.success for episode in mine]))
+    return found
 
 
 GREEDY = Evaluation(sampling={"temperature": 0.0})

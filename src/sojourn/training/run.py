@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from sojourn.store import RunFolder, write_episodes, write_json
 from sojourn.store.code import code_of, fingerprints, keep_code, modules_of, package_fingerprint
 from sojourn.training import checkpoint, weights
 from sojourn.training.before import take_over
-from sojourn.training.evaluations import GREEDY, Evaluation
+from sojourn.training.evaluations import GREEDY, Evaluation, by_role, solved
 from sojourn.training.league import standings
 from sojourn.training.rows import rows_of
 from sojourn.training.trainer import Trainer
@@ -176,7 +177,13 @@ class Run:
             groups = await trainer.evaluate(tasks, how, done=lambda e: phase.advance(1, e.sampled))
         self._keep(f"eval-{when}-{mode}", groups)
         shared = {"eval": when, "step": trainer.step, "mode": mode}
-        self.folder.log_eval(*(shared | row for row in how.rows(groups)))
+        lived = {player.name: player.lived(groups) for player in trainer.players.values() if player.agents}
+        rows: list[dict[str, Any]] = [shared | row | by_role(lived, row["level"]) for row in how.rows(groups)]
+        for name, program in how.baselines.items():
+            played = await trainer.evaluate(tasks, replace(how, program=program))
+            for row in rows:
+                row[f"baseline/{name}"] = solved(played, row["level"])
+        self.folder.log_eval(*rows)
 
     def summary(self) -> dict[str, Any]:
         """What the run came to; also written to `summary.json`."""

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from sojourn.store.files import write_atomic
 from sojourn.store.run import RunFolder, flatten
+from sojourn.viewer.measures import measures
 from sojourn.viewer.progress import duration
 from sojourn.viewer.samples import before_and_after, contexts, trained_groups
 from sojourn.viewer.svg import DARK, LIGHT, Bar, Series, bar_chart, line_chart, number, points_of, stack_chart
@@ -107,6 +108,7 @@ def _content(run: RunFolder) -> Row:
         "mode": (_modes(evals) or [""])[0],
         "learning": _learning_chart(metrics, evals, levels),
         "evaluations": _evaluations(evals, levels),
+        "measures": measures(evals),
         "curriculum": _curriculum_charts(metrics, levels),
         "curves": _curves(metrics),
         "leagues": [_league(*item) for item in run.league().items()],
