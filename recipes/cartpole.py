@@ -82,7 +82,7 @@ def experiment(config: Config) -> Experiment:
         protocol=PlainText(),
         curriculum=Uniform(world.tasks, seed=config.seed),
         program=markov,
-        credit=Then(credit=Gae(level="turn", gamma=0.99, lam=0.95), transforms=(Whiten(),)),
+        credit=Then(credit=Gae(granularity="turn", gamma=0.99, lam=0.95), transforms=(Whiten(),)),
         objective=PolicyGradient(trust_region=Clip(low=0.2, high=0.2)),
         critic=ValueLoss(scale=50.0),
     )

@@ -24,7 +24,7 @@ CREDITS: dict[str, Credit] = {
     "trajectory": grpo(),
     "mt_grpo": MTGRPO(),
     "gigpo": GiGPO(),
-    "turn_gae": Then(credit=Gae(level="turn", gamma=0.99, lam=0.95), transforms=(Whiten(),)),
+    "turn_gae": Then(credit=Gae(granularity="turn", gamma=0.99, lam=0.95), transforms=(Whiten(),)),
 }
 
 

@@ -1,4 +1,4 @@
-"""`sojourn doctor`: what is missing comes with the command that mends it, and what is broken with exit code 1."""
+"""`sojourn doctor`: what is missing comes with the command that fixes it, and what is broken with exit code 1."""
 
 from importlib.metadata import PackageNotFoundError
 

@@ -139,7 +139,7 @@ class TurnGae(Ours):
     """Turns are discounted twice."""
 
     def gae(self, groups: Sequence[EpisodeGroup], **values: Any) -> Any:
-        return super().gae(groups, **(values | ({"gamma": values["gamma"] ** 2} if values["level"] == "turn" else {})))
+        return super().gae(groups, **(values | ({"gamma": values["gamma"] ** 2} if values["granularity"] == "turn" else {})))
 
 
 class Lossy(Ours):
@@ -290,7 +290,7 @@ def once_for_each_leaf(groups: Sequence[EpisodeGroup], advantage: Any) -> tuple[
     return groups, advantage * np.repeat(times, columns(groups).length_S)
 
 
-def mended(groups: Sequence[EpisodeGroup], advantage: Any) -> tuple[Sequence[EpisodeGroup], Any]:
+def fixed(groups: Sequence[EpisodeGroup], advantage: Any) -> tuple[Sequence[EpisodeGroup], Any]:
     """A broken episode is an episode."""
     whole = [[replace(episode, failures=[]) for episode in each.episodes] for each in groups]
     return [EpisodeGroup(g.key, g.task, g.tree, episodes) for g, episodes in zip(groups, whole, strict=True)], advantage
@@ -334,7 +334,7 @@ DEFECTS: dict[str, list[Ours]] = {
     "I7 shift and scale of rewards": [Credited(positional), Factor("dr_grpo", 0.0)],
     "I8 an infrastructure failure is no sample": [Credited(with_failures), Credited(trained_failures)],
     "I8 a failure means what its class says": [Credited(with_failures), Trained(unusable=True), Trained(degraded=False)],
-    "I8 a broken episode leaves the update": [Updated(mended)],
+    "I8 a broken episode leaves the update": [Updated(fixed)],
     "I9 the first update is REINFORCE": [Lossy(flipped), Lossy(off_by(0.5, "gspo")), Lossy(off_by(1.001, "sapo"))],
     "I9 at the first update nothing is clipped": [Reporting(ratio=1.01), Reporting(clipped=0.1), Reporting(clipped=0.0)],
     "I10 log-probabilities are of the sampled distribution": [Raw(kept=False), Raw(kept=True)],

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from followed import (
+from expected_gradients import (
     EVEN,
     ONE_TURN,
     POLICY,
@@ -157,7 +157,7 @@ CLAIMS: dict[str, Claim] = {
         "whitened GAE with lambda max(1 - 1 / (0.05 x 4), 0) = 0, good choices imitated",
         groups(with_likelihood(white(lambda path: gae(path, lam=0.0)), 0.1)),
     ),
-    "turn_ppo": known("whitened GAE of turns", groups(white(lambda path: gae(path, gamma=0.99, lam=0.95, level="turn")))),
+    "turn_ppo": known("whitened GAE of turns", groups(white(lambda path: gae(path, gamma=0.99, lam=0.95, granularity="turn")))),
     "ragen": known("whitened GAE on two levels", groups(white(two_levels)), uncertain(0.001)),
     "starpo_s": known("whitened returns less values", groups(white(gae)), uncertain(0.001)),
     "gigpo": known("returns, and returns in the same state", groups(same_state, "sequences"), to_reference(0.01)),
@@ -237,20 +237,20 @@ def reinforced(credit: Gae | TokenReturns) -> Preset:
     return Preset(title="by itself", paper="none", credit=credit, objective=preset("reinforce").objective, critic=critic)
 
 
-@pytest.mark.parametrize("level", ["token", "turn"])
+@pytest.mark.parametrize("granularity", ["token", "turn"])
 @pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
-def test_gae_is_unbiased_with_the_true_values_whatever_lambda(lam: float, level: Any) -> None:
-    seen = ascent(reinforced(Gae(level=level, lam=lam)), batches(EVEN, 1), TRUE)
+def test_gae_is_unbiased_with_the_true_values_whatever_lambda(lam: float, granularity: Any) -> None:
+    seen = ascent(reinforced(Gae(granularity=granularity, lam=lam)), batches(EVEN, 1), TRUE)
     assert seen == pytest.approx(exact(1, bootstrapped=True)(EVEN))
 
 
-@pytest.mark.parametrize("level", ["token", "turn"])
-def test_gae_is_unbiased_with_wrong_values_where_lambda_is_1_only(level: Any) -> None:
+@pytest.mark.parametrize("granularity", ["token", "turn"])
+def test_gae_is_unbiased_with_wrong_values_where_lambda_is_1_only(granularity: Any) -> None:
     """With lambda 0 it follows r + V' - V of the critic it has."""
     true = exact(1, bootstrapped=True)(EVEN)
-    assert ascent(reinforced(Gae(level=level, lam=1.0)), batches(EVEN, 1), WRONG) == pytest.approx(true)
-    one_step = ascent(reinforced(Gae(level=level, lam=0.0)), batches(EVEN, 1), WRONG)
-    written = groups(lambda own, _: gae(own, lam=0.0, level=level)[::2], "sums", 1)(EVEN)
+    assert ascent(reinforced(Gae(granularity=granularity, lam=1.0)), batches(EVEN, 1), WRONG) == pytest.approx(true)
+    one_step = ascent(reinforced(Gae(granularity=granularity, lam=0.0)), batches(EVEN, 1), WRONG)
+    written = groups(lambda own, _: gae(own, lam=0.0, granularity=granularity)[::2], "sums", 1)(EVEN)
     assert one_step == pytest.approx(written)
     assert np.abs(one_step - true).max() > 0.01
 

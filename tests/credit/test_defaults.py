@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bounds import INF, check_bounds
+from bounds_of_parts import INF, check_bounds
 
 from sojourn import credit
 from sojourn.conformance.synthetic import Script, Turn, group
@@ -18,7 +18,7 @@ PAPERS: dict[str, dict[str, Any]] = {
     "Band": {"low": 0.3, "high": 0.8},  # R-Zero, arXiv 2508.05004
     "TopVariance": {"share": 0.25},  # StarPO-S keeps the upper quarter, arXiv 2504.20073
     "ResampleOnCorrect": {"keep": 16, "flaws": "flaws", "seed": 0},
-    "Gae": {"level": "token", "gamma": 1.0, "lam": 0.95, "monte_carlo": False, "alpha": None},
+    "Gae": {"granularity": "token", "gamma": 1.0, "lam": 0.95, "monte_carlo": False, "alpha": None},
     "BiLevelGae": {"gamma_turn": 0.95, "lam_turn": 0.95, "gamma": 1.0, "lam": 0.95},
     "VTrace": {"gamma": 1.0, "lam": 1.0, "rho_max": 1.0, "c_max": 1.0},  # IMPALA, arXiv 1802.01561
     "GiGPO": {"omega": 1.0, "gamma": 0.95},  # official scripts

@@ -46,9 +46,9 @@ def test_a_normaliser_writes_what_it_is_set_to(normaliser: Normaliser, text: str
 
 
 def test_a_formula_follows_the_knobs() -> None:
-    assert "A_{s+1}" in formula(Gae(level="turn")) and "A_{t+1}" in formula(Gae())
+    assert "A_{s+1}" in formula(Gae(granularity="turn")) and "A_{t+1}" in formula(Gae())
     assert formula(Gae(alpha=0.05)).endswith("lambda = 1 - 1 / (alpha l_i)")
-    assert formula(Gae(level="turn", monte_carlo=True)).endswith("V = mean return of fresh rollouts")
+    assert formula(Gae(granularity="turn", monte_carlo=True)).endswith("V = mean return of fresh rollouts")
     assert "sigma" in formula(PassK()) and "sigma" not in formula(PassK(scaled=False))
     assert "exp(-l_t) - 1 + l_t" in formula(KlInReward(credit=GPG(), estimator="k3"))
     assert "mean(G | state)" in formula(StepRelative(bucket="state"))

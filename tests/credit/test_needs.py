@@ -93,7 +93,7 @@ def test_composites_add_up_at_any_depth() -> None:
     credit = Then(credit=Sum(parts=(KlInReward(credit=Gae()), grpo()), weights=(1.0, 1.0)), transforms=(Whiten(), EntropyBonus()))
     assert reads(credit) == {"value_T", "ref_logp_T", "policy_logp_T", "entropy_T"}
     assert reads(InformationGain(credit=credit)) == reads(credit) | {"answer_S"}
-    assert reads(Then(credit=Gae(level="turn", monte_carlo=True), transforms=(Whiten(),))) == {"value_S"}
+    assert reads(Then(credit=Gae(granularity="turn", monte_carlo=True), transforms=(Whiten(),))) == {"value_S"}
     assert traits(Then(credit=VTrace(), transforms=())) == {"weighs"} and traits(Distillation()) == {"teacher"}
     loss = Mix(
         parts=(PolicyGradient(kl=Kl(), corrections=(SecondMoment(),), focus=TopEntropy()), Supervised()), weights=(1.0, 0.1)

@@ -86,7 +86,7 @@ def test_no_part_is_made_of_a_wrong_option(kind: type) -> None:
     [
         (lambda: Aggregation(over="token"), r"Aggregation\(over='token'\): must be one of tokens, .*did you mean 'tokens'\?"),
         (lambda: PolicyGradient(granularity="tokens"), "did you mean 'token'"),
-        (lambda: sojourn.credit.Gae(level="turns"), "did you mean 'turn'"),
+        (lambda: sojourn.credit.Gae(granularity="turns"), "did you mean 'turn'"),
         (lambda: Kl(estimator="k4"), "must be one of k1, k2, k3, abs"),
         (lambda: KlInReward(credit=grpo(), estimator="k4"), "must be one of k1, k2, k3, abs"),
         (lambda: sojourn.credit.ProcessRewards(turn_terms="tool"), r"must be a tuple; for one item write \(item,\)"),

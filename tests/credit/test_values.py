@@ -43,7 +43,7 @@ def test_token_gae_is_plain_gae_on_the_action_tokens_alone(lengths: list[int], g
 def test_what_was_cut_bootstraps_and_what_ended_does_not() -> None:
     ended, cut = Script([Turn(1, reward=1.0)]), Script([Turn(1, reward=1.0)], stop=StopReason.TRUNCATED)
     c = with_values(columns([group([ended, cut])]), [0.25, 0.25], after_S=np.array([7.0, 7.0]))
-    for gae in (Gae(gamma=0.5), Gae(level="turn", gamma=0.5), BiLevelGae(gamma_turn=0.5)):
+    for gae in (Gae(gamma=0.5), Gae(granularity="turn", gamma=0.5), BiLevelGae(gamma_turn=0.5)):
         assert gae(c) == pytest.approx([1 - 0.25, 1 + 0.5 * 7 - 0.25])
     with pytest.raises(ValueError, match="1 actions end episodes that were cut, and columns.after_S is None"):
         Gae()(replace(c, after_S=None))
@@ -80,18 +80,18 @@ def test_lambda_adapts_to_the_length() -> None:
 
 def test_turn_gae_with_one_token_a_turn_is_token_gae() -> None:
     c = with_values(columns([group([Script([Turn(1, reward=float(k)) for k in range(4)], final=1.0)])]))
-    assert Gae(level="turn", gamma=0.9, lam=0.8)(c) == pytest.approx(Gae(gamma=0.9, lam=0.8)(c))
+    assert Gae(granularity="turn", gamma=0.9, lam=0.8)(c) == pytest.approx(Gae(gamma=0.9, lam=0.8)(c))
 
 
 def test_turn_gae_reads_the_value_before_each_action() -> None:
     c = columns([group([Script([Turn(2, reward=1.0), Turn(3, reward=2.0)])])])
     c = with_values(c, [0.5, 99, 0.25, 99, 99])
-    assert Gae(level="turn", gamma=0.5, lam=0.0)(c) == pytest.approx([1 + 0.125 - 0.5] * 2 + [1.75] * 3)
+    assert Gae(granularity="turn", gamma=0.5, lam=0.0)(c) == pytest.approx([1 + 0.125 - 0.5] * 2 + [1.75] * 3)
 
 
 def test_vine_values_come_from_rollouts() -> None:
     c = columns([group([Script([Turn(2), Turn(1)], final=1.0)])])
-    vine = Gae(level="turn", lam=0.0, monte_carlo=True)
+    vine = Gae(granularity="turn", lam=0.0, monte_carlo=True)
     assert vine(replace(c, value_S=np.array([0.5, 0.75]))) == pytest.approx([0.25, 0.25, 0.25])
     with pytest.raises(ValueError, match="value_S"):
         vine(with_values(c))
@@ -126,14 +126,14 @@ def test_a_turn_that_earned_nothing_is_a_turn() -> None:
 
 def test_dense_rewards_count_once_at_both_levels() -> None:
     c = replace(with_values(columns([group([Script([Turn(2, reward=1.0)])])]), [0.0, 0.0]), penalty_T=np.array([-0.25, -0.5]))
-    assert Gae(level="turn", lam=1.0)(c) == pytest.approx([0.25, 0.25])
+    assert Gae(granularity="turn", lam=1.0)(c) == pytest.approx([0.25, 0.25])
     assert Gae(lam=1.0)(c) == pytest.approx([0.25, 0.5])
     assert BiLevelGae(gamma_turn=1.0, lam_turn=1.0, lam=1.0)(c)[0] == pytest.approx(0.25)
 
 
 def test_invalid_episodes_get_nothing() -> None:
     c = with_values(columns([group([Script([Turn(2, reward=1.0)], failed=True, stop=StopReason.TRUNCATED)])]))
-    for estimator in (Gae(), Gae(level="turn"), BiLevelGae(), VTrace(), TokenReturns()):
+    for estimator in (Gae(), Gae(granularity="turn"), BiLevelGae(), VTrace(), TokenReturns()):
         assert estimator(replace(c, policy_logp_T=c.logp_T)).tolist() == [0, 0]
 
 
@@ -162,9 +162,9 @@ def test_missing_columns_are_named() -> None:
         Gae()(c)
     with pytest.raises(ValueError, match="policy_logp_T"):
         VTrace()(with_values(c))
-    with pytest.raises(ValueError, match="level='token'"):
-        Gae(level="turn", alpha=0.05)
-    with pytest.raises(ValueError, match="level='turn'"):
+    with pytest.raises(ValueError, match="granularity='token'"):
+        Gae(granularity="turn", alpha=0.05)
+    with pytest.raises(ValueError, match="granularity='turn'"):
         Gae(monte_carlo=True)
 
 

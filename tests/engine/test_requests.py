@@ -164,7 +164,7 @@ def test_an_event_loop_that_ends_early_leaves_the_engine_usable() -> None:
 
 @pytest.mark.parametrize("broken_step", [1, 2, 5])
 def test_an_error_in_the_model_reaches_all_and_spoils_nothing_later(broken_step: int) -> None:
-    """The broken step may have announced keys and values that it never wrote."""
+    """The broken step may have announced a KV cache that it never wrote."""
     engine, reference = engine_for(small(), max_batch=3), small()
     requests = [(np.concatenate([prompt(60), prompt(4, seed=i)]), GREEDY) for i in range(1, 5)]
     steps = [0]

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from playing import played, trained
+from one_group import played, trained
 
 from sojourn.agents import markov
 from sojourn.core import Action, FailureKind

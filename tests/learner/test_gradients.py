@@ -235,7 +235,7 @@ REACHES = {
     "token": PolicyGradient(corrections=(Importance(high=1.01),)),
     "turn": PolicyGradient(granularity="turn"),
     "sequence": PolicyGradient(granularity="sequence", aggregation=Aggregation(over="sequences")),
-    "sequence by correction": PolicyGradient(corrections=(Importance(level="sequence", high=1.01),)),
+    "sequence by correction": PolicyGradient(corrections=(Importance(granularity="sequence", high=1.01),)),
     "sequence by geometric mean": PolicyGradient(granularity="token", trust_region=GeometricMean()),
     "everything": PolicyGradient(trust_region=Kimi(), centre="behaviour"),
 }
@@ -307,7 +307,7 @@ def test_temperatures_that_cannot_be_trained_are_refused(temperatures: tuple[flo
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 def test_actions_among_legal_ones_are_trained_on_the_distribution_that_was_sampled(architecture: str) -> None:
-    """Against full logits with what is illegal masked; the same beginning is legal in one span and free in another."""
+    """Against full logits with what is illegal masked; the same prefix is legal in one span and free in another."""
     made = group([Script([Turn(3), Turn(2)], final=1.0), Script([Turn(2)]), Script([Turn(3)])])
     for episode, others in zip(made.episodes, [((1, 2, 3), (90, 91)), ((5,),)], strict=False):
         span = made.tree[episode.actions[0]]

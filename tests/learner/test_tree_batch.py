@@ -1,4 +1,4 @@
-"""Packing: every beginning once, every token sees its own past and nothing else, and blocks cover exactly that."""
+"""Packing: every prefix once, every token sees its own past and nothing else, and blocks cover exactly that."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def pack(made: EpisodeGroup) -> tuple[TreeBatch, list[tuple[int, ...]]]:
 def test_every_beginning_is_one_token_that_sees_exactly_its_own_past(made: EpisodeGroup, ids: int) -> None:
     batch, paths = pack(few_ids(made, ids))
     seen = [tuple(batch.token[row].tolist()) for row in batch.visible()]
-    beginnings = {path[: n + 1] for path in paths for n in range(len(path) - 1)}  # the last token predicts nothing
-    assert Counter(seen) == Counter(beginnings)
+    prefixes = {path[: n + 1] for path in paths for n in range(len(path) - 1)}  # the last token predicts nothing
+    assert Counter(seen) == Counter(prefixes)
     assert batch.position.tolist() == [len(path) - 1 for path in seen]
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from bounds import INF, check_bounds
+from bounds_of_parts import INF, check_bounds
 
 from sojourn import objectives
 

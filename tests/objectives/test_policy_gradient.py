@@ -58,7 +58,7 @@ def test_sequences_without_tokens_are_not_counted() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_micro_batches_add_up_to_the_batch(over: str, granularity: str, size: int) -> None:
     whole = batch(moved=0.3, stale=0.1, seed=2)
-    corrections = (Importance(action="mask", low=0.5, high=1.5, level="sequence"), Importance())
+    corrections = (Importance(action="mask", low=0.5, high=1.5, granularity="sequence"), Importance())
     objective = PolicyGradient(
         granularity=granularity,  # type: ignore[arg-type]
         corrections=corrections,
@@ -101,11 +101,11 @@ def test_levels_of_the_off_policy_weight() -> None:
     inputs = batch([[2], [1]])
     inputs = replace(inputs, behaviour_logp=inputs.old_logp - torch.tensor([4.0, 0.25, 3.0], dtype=F64).log())
     wide = {"low": 0.0, "high": 99.0}
-    assert Importance(level="sequence", **wide)(inputs).tolist() == pytest.approx([1, 1, 3])  # type: ignore[arg-type]
-    assert Importance(level="product", **wide)(inputs).tolist() == pytest.approx([1, 1, 3])  # type: ignore[arg-type]
+    assert Importance(granularity="sequence", **wide)(inputs).tolist() == pytest.approx([1, 1, 3])  # type: ignore[arg-type]
+    assert Importance(granularity="product", **wide)(inputs).tolist() == pytest.approx([1, 1, 3])  # type: ignore[arg-type]
     inputs = replace(inputs, behaviour_logp=inputs.old_logp - torch.tensor([4.0, 1.0, 3.0], dtype=F64).log())
-    assert Importance(level="sequence", **wide)(inputs).tolist() == pytest.approx([2, 2, 3])  # type: ignore[arg-type]
-    assert Importance(level="product", **wide)(inputs).tolist() == pytest.approx([4, 4, 3])  # type: ignore[arg-type]
+    assert Importance(granularity="sequence", **wide)(inputs).tolist() == pytest.approx([2, 2, 3])  # type: ignore[arg-type]
+    assert Importance(granularity="product", **wide)(inputs).tolist() == pytest.approx([4, 4, 3])  # type: ignore[arg-type]
 
 
 def test_off_policy_weights_multiply_the_gradient_and_carry_none() -> None:

@@ -124,8 +124,8 @@ def test_kto_by_hand() -> None:
     assert loss.item() == pytest.approx(expected) and metrics["loss"] == pytest.approx(expected)
     assert metrics["value"] == pytest.approx(0.0)
     below = replace(inputs, ref_logp=inputs.logp.detach() + 5)
-    level = Kto().prepare(below).level
-    assert level is not None and level.item() == 0.0
+    estimate = Kto().prepare(below).estimate
+    assert estimate is not None and estimate.item() == 0.0
     assert Kto(beta=0.1)(below)[1]["value"] == pytest.approx(-0.5)
 
 

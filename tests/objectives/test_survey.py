@@ -37,7 +37,7 @@ def test_beta_dpo_follows_the_margins_and_leaves_the_strangest_pair_out() -> Non
     objective = BetaDpo()
     ruled = objective.prepare(inputs)
     assert ruled.pairs is not None and ruled.pairs.tolist() == [[0, 1], [2, 3], [6, 7], [8, 9]] and ruled.counts.pairs == 4
-    assert ruled.level is not None and ruled.level.item() == pytest.approx(0.19)
+    assert ruled.estimate is not None and ruled.estimate.item() == pytest.approx(0.19)
     loss, metrics = objective(inputs)
     assert loss.item() == pytest.approx(-sum(log(sigmoid(0.19 * m)) for m in (0, 1, 2, 3)) / 4)
     assert metrics["margin"] == pytest.approx(0.19 * 1.5)
@@ -48,8 +48,8 @@ def test_beta_dpo_follows_the_margins_and_leaves_the_strangest_pair_out() -> Non
 def test_beta_dpo_is_dpo_where_it_follows_nothing_and_its_beta_stays_positive() -> None:
     inputs = batch(moved=0.2)
     assert BetaDpo(a=0.0, share=1.0)(inputs)[0].item() == pytest.approx(Dpo()(inputs)[0].item())
-    level = BetaDpo(m0=1000.0).prepare(inputs).level
-    assert level is not None and level.item() == pytest.approx(1e-3)
+    estimate = BetaDpo(m0=1000.0).prepare(inputs).estimate
+    assert estimate is not None and estimate.item() == pytest.approx(1e-3)
     none = replace(batch([[1]]), pairs=torch.zeros((0, 2), dtype=torch.int64))
     assert BetaDpo()(none)[0].item() == 0.0
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import small
-from playing import Played, played
+from one_group import Played, played
 from small_run import config, experiment
 
 from sojourn.agents import choose, markov, react

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from playing import Played, played, trained
+from one_group import Played, played, trained
 
 from sojourn.agents.contexts import append, fold, loop, overwrite, read_in_pieces, summarised, window
 from sojourn.agents.react import react

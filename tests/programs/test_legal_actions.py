@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import small
-from playing import played, trained
+from one_group import played, trained
 from transformers import PreTrainedModel
 
 from sojourn.agents import choose

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 from helpers import paths_of, unique_prefixes
-from playing import Learned, played, trained
+from one_group import Learned, played, trained
 
 from sojourn.core import ROOT, Action, Environment, Observation, Task, Transition, user
 from sojourn.credit import columns, dr_grpo

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import engine_for, small
-from playing import TASK, Played, played, policy, trained
+from one_group import TASK, Played, played, policy, trained
 
 from sojourn.agents import react
 from sojourn.agents.search import (

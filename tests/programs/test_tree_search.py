@@ -7,7 +7,7 @@ import heapq
 
 import numpy as np
 from helpers import paths_of, unique_prefixes
-from playing import played, trained
+from one_group import played, trained
 
 from sojourn.core import Action, Context, Environment, Kind, Observation, Restorable, StopReason, Task, Transition
 from sojourn.credit import LeafRelative, columns

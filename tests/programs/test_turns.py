@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import small
-from playing import played, trained
+from one_group import played, trained
 
 from sojourn.core import (
     Action,

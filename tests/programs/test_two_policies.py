@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import torch
 from helpers import engine_for, small
-from playing import Played, played, policy, trained
+from one_group import Played, played, policy, trained
 
 from sojourn.core import Action, Environment, Observation, Task, Transition, user
 from sojourn.credit import columns

@@ -84,7 +84,7 @@ class Adapter(Protocol):
         self,
         groups: Sequence[EpisodeGroup],
         *,
-        level: Literal["token", "turn"],
+        granularity: Literal["token", "turn"],
         gamma: float,
         lam: float,
         value: Floats,

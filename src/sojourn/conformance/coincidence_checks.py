@@ -43,8 +43,8 @@ def on_turns_of_one_token_gae_of_turns_is_that_of_tokens(adapter: Adapter) -> st
     made = [group([Script([Turn(1)] * 4, final=0.75), Script([Turn(1, reward=0.5)], branches=branches)])]
     value = np.random.default_rng(0).normal(size=8)
     for gamma, lam in ((1.0, 0.95), (0.9, 0.8), (0.99, 0.0)):
-        left = adapter.gae(made, level="turn", gamma=gamma, lam=lam, value=value, after=0.0)
-        right = adapter.gae(made, level="token", gamma=gamma, lam=lam, value=value, after=0.0)
+        left = adapter.gae(made, granularity="turn", gamma=gamma, lam=lam, value=value, after=0.0)
+        right = adapter.gae(made, granularity="token", gamma=gamma, lam=lam, value=value, after=0.0)
         assert left.any() and (left == right).all(), (
             f"gamma {gamma}, lambda {lam}: advantages differ by {np.abs(left - right).max():.3g}"
         )
@@ -53,7 +53,7 @@ def on_turns_of_one_token_gae_of_turns_is_that_of_tokens(adapter: Adapter) -> st
 
 def on_policy_v_trace_is_monte_carlo_gae(adapter: Adapter) -> str:
     made = [group([Script([Turn(2, reward=0.5), Turn(3)], final=1.0), Script([Turn(1)])])]
-    right = adapter.gae(made, level="token", gamma=1.0, lam=1.0, value=np.full(6, 0.25), after=0.0)
+    right = adapter.gae(made, granularity="token", gamma=1.0, lam=1.0, value=np.full(6, 0.25), after=0.0)
     equal(adapter.advantages("impala", made, value=0.25), right, "V-trace and GAE(1)", 1e-9)
     return "ratios 1, lambda 1"
 

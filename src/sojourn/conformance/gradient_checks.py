@@ -14,8 +14,9 @@ import torch
 from sojourn.conformance.adapter import Adapter, gradient
 from sojourn.conformance.algorithms import LENGTH, LOSSES, OBJECTIVE_VARIANTS
 from sojourn.conformance.layout_checks import OVERS, offered, own
-from sojourn.conformance.loss_formulas import POLICY_GRADIENTS, Numbers, covariance, expected, weights
+from sojourn.conformance.loss_formulas import POLICY_GRADIENTS, covariance, expected
 from sojourn.conformance.moved_rows import moved_rows
+from sojourn.conformance.plain_rows import Numbers, weights
 from sojourn.conformance.rows import Rows
 from sojourn.credit.columns import Floats
 

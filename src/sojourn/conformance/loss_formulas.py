@@ -13,65 +13,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sojourn.conformance.algorithms import LENGTH
+from sojourn.conformance.plain_rows import Bools, Numbers, sigmoid, weights
 from sojourn.conformance.rows import Rows
 from sojourn.credit.columns import Floats
 from sojourn.objectives.aggregation import Over
 
-Bools = NDArray[np.bool_]
-Slope = Callable[["Numbers"], Floats]
-
-
-class Numbers:
-    """A batch of rows in numpy, (B, L), with 0 off the mask: l = log pi - log pi_old, s = log pi_old - log pi_behaviour,
-    d = log pi - log pi_ref, a the advantage, n the tokens of each row, (B, 1)."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.mask: Bools = rows.mask.numpy()
-        logp, old, behaviour, ref = (
-            each.detach().numpy() for each in (rows.logp, rows.old_logp, rows.behaviour_logp, rows.ref_logp)
-        )
-        self.logp, self.old = logp, old
-        self.l, self.s, self.d = (self.on(x) for x in (logp - old, old - behaviour, logp - ref))
-        self.old_d = self.on(old - ref)
-        self.a: Floats = self.on(rows.advantage.numpy())
-        self.pi: Floats = np.exp(logp)
-        self.entropy: Floats = rows.entropy.detach().numpy()
-        self.n = self.mask.sum(1, keepdims=True)
-        self.tokens, self.rows = int(self.mask.sum()), len(self.mask)
-        self.turn, self.prompt, self.pairs = rows.turn.numpy(), rows.prompt.numpy(), rows.pairs.numpy()
-
-    def on(self, x: Floats) -> Floats:
-        return np.where(self.mask, x, 0.0)
-
-    def row_mean(self, x: Floats) -> Floats:
-        return np.broadcast_to(self.on(x).sum(1, keepdims=True) / self.n, x.shape)
-
-    def row_sum(self, x: Floats) -> Floats:
-        return np.broadcast_to(self.on(x).sum(1, keepdims=True), x.shape)
-
-    def turn_mean(self, x: Floats) -> Floats:
-        mean = np.zeros_like(x)
-        for turn in np.unique(self.turn[self.mask]):
-            mean[self.turn == turn] = x[self.turn == turn].mean()
-        return mean
-
-
-def _sigmoid(x: Floats | float) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def weights(mask: Bools, over: Over, prompt: NDArray[np.int64]) -> Floats:
-    """Weight of each token: 1/N, 1/(B |y|), 1/B, 1/(B L) or 1/(P n_p), 0 off the mask."""
-    rows, length = len(mask), mask.sum(1, keepdims=True)
-    of_prompt = np.array([[mask[prompt == each].sum()] for each in prompt])
-    below = {
-        "tokens": mask.sum(), "sequences": rows * length, "sequence_sums": rows, "constant": rows * LENGTH,
-        "prompts": len(np.unique(prompt)) * of_prompt,
-    }  # fmt: skip
-    return np.asarray(mask / below[over], np.float64)
+Slope = Callable[[Numbers], Floats]
 
 
 def clip(
@@ -79,13 +27,13 @@ def clip(
     high: float,
     dual: float = np.inf,
     two_sided: float = np.inf,
-    level: Literal["token", "turn", "sequence"] = "token",
+    granularity: Literal["token", "turn", "sequence"] = "token",
 ) -> Slope:
     """-min(r A, clip(r, 1 - low, 1 + high) A): -r A, but 0 where A > 0 and r > 1 + high, or A < 0 and r < 1 - low.  For A < 0 it stops
     at r = c (at most -c A, dual clip) or delta (r at most delta, INTELLECT-2)."""
 
     def slope(x: Numbers) -> Floats:
-        r = np.exp({"token": x.l, "turn": x.turn_mean(x.l), "sequence": x.row_mean(x.l)}[level])
+        r = np.exp({"token": x.l, "turn": x.turn_mean(x.l), "sequence": x.row_mean(x.l)}[granularity])
         held = np.where(x.a > 0, r > 1 + high, (r < 1 - low) | (r > min(dual, two_sided)))
         return np.where(held, 0.0, -r * x.a)
 
@@ -128,7 +76,7 @@ def topr(x: Numbers) -> Floats:
 def sapo(x: Numbers) -> Floats:
     """-(4 / tau) sigmoid(tau (r - 1)) A, tau 1 for A > 0, else 1.05: -4 q (1 - q) r A.  [arXiv 2511.20347]"""
     r = np.exp(x.l)
-    q = _sigmoid(np.where(x.a > 0, 1.0, 1.05) * (r - 1))
+    q = sigmoid(np.where(x.a > 0, 1.0, 1.05) * (r - 1))
     return -4 * q * (1 - q) * r * x.a
 
 
@@ -239,13 +187,13 @@ POLICY_GRADIENTS: dict[str, Formula] = {
     "top_entropy": Formula(focused(DAPO, 0.2)),
     "grpo": Formula(PPO, "sequences", beta=0.04), "r1": Formula(clip(10, 10), "sequences", beta=0.001),
     "ghpo": Formula(PPO, "sequences"),
-    "gspo": Formula(clip(3e-4, 4e-4, level="sequence"), "sequences"),
-    "turn_gspo": Formula(clip(3e-4, 4e-4, level="turn"), "sequences"), "gmpo": Formula(gmpo, "sequences"),
+    "gspo": Formula(clip(3e-4, 4e-4, granularity="sequence"), "sequences"),
+    "turn_gspo": Formula(clip(3e-4, 4e-4, granularity="turn"), "sequences"), "gmpo": Formula(gmpo, "sequences"),
     "sapo": Formula(sapo, "sequences"), "gigpo": Formula(PPO, "sequences", beta=0.01),
     "tree_rpo": Formula(PPO, "sequences", beta=0.001),
     "deepseek_v32": Formula(PPO, "sequences", weight=negative_mask, beta=0.001, divergence=unbiased_k3),
     "reinforce": Formula(reinforce, "sequence_sums"), "topr": Formula(topr, "sequence_sums"),
-    "luspo": Formula(clip(2e-3, 2.5e-3, level="sequence"), "sequence_sums"), "dr_grpo": Formula(PPO, "constant"),
+    "luspo": Formula(clip(2e-3, 2.5e-3, granularity="sequence"), "sequence_sums"), "dr_grpo": Formula(PPO, "constant"),
 }  # fmt: skip
 """Where nothing is said, the mean runs over tokens.  Of clip_cov one token more is muted, at random."""
 
@@ -253,7 +201,7 @@ POLICY_GRADIENTS: dict[str, Formula] = {
 def _kto(x: Numbers) -> Floats:
     """1 - s(v) for A > 0, 1 - s(-v) for A < 0; v = 0.1 D - z0, z0 = max(0, mean of 0.1 D at the start).  [arXiv 2402.01306]"""
     z0 = max(0.0, 0.1 * float(x.old_d.sum()) / x.rows)
-    s = _sigmoid(0.1 * x.row_sum(x.d) - z0)
+    s = sigmoid(0.1 * x.row_sum(x.d) - z0)
     return np.where(x.a > 0, -1.0, 1.0) * 0.1 * s * (1 - s) / x.rows
 
 
@@ -295,7 +243,7 @@ def _dpo(beta: float, smoothing: float = 0.0, nll: float = 0.0, by_length: bool 
 
     def slopes(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tuple[Floats, Floats]:
         w, r = (chosen.sum(), rejected.sum()) if by_length else (1, 1)
-        s = _sigmoid(beta * (x.d[good][chosen].sum() / w - x.d[bad][rejected].sum() / r))
+        s = sigmoid(beta * (x.d[good][chosen].sum() / w - x.d[bad][rejected].sum() / r))
         g = beta * (-(1 - smoothing) * (1 - s) + smoothing * s)
         return g / w - nll / chosen.sum(), -g / r
 
@@ -311,7 +259,7 @@ def _ipo(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tup
 def _simpo(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tuple[Floats, Floats]:
     """-log s(2.5 (mean log pi_w - mean log pi_l) - 1.375).  [arXiv 2405.14734, eq. 6]"""
     w, r = x.logp[good][chosen], x.logp[bad][rejected]
-    g = -2.5 * (1 - _sigmoid(2.5 * (w.mean() - r.mean()) - 1.375))
+    g = -2.5 * (1 - sigmoid(2.5 * (w.mean() - r.mean()) - 1.375))
     return g / len(w), -g / len(r)
 
 
@@ -322,7 +270,7 @@ def _orpo(lam: float) -> Pair:
     def slopes(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tuple[Floats, Floats]:
         w, r = x.logp[good][chosen], x.logp[bad][rejected]
         p, q = np.exp(w.mean()), np.exp(r.mean())
-        g = lam * (1 - _sigmoid(np.log(p / (1 - p)) - np.log(q / (1 - q))))
+        g = lam * (1 - sigmoid(np.log(p / (1 - p)) - np.log(q / (1 - q))))
         return (-1 - g / (1 - p)) / len(w), g / (1 - q) / len(r)
 
     return slopes
@@ -338,8 +286,8 @@ def _beta_dpo(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -
 def _mpo(x: Numbers, good: int, bad: int, chosen: Bools, rejected: Bools) -> tuple[Floats, Floats]:
     """0.8 (-log s(m)) + 0.2 (-log s(0.1 D_w) - log s(-0.1 D_l)) + the chosen's mean -log pi.  [arXiv 2411.10442]"""
     w, r = 0.1 * x.d[good][chosen].sum(), 0.1 * x.d[bad][rejected].sum()
-    g = -0.08 * (1 - _sigmoid(w - r))
-    return g - 0.02 * _sigmoid(-w) - 1 / chosen.sum(), -g + 0.02 * _sigmoid(r)
+    g = -0.08 * (1 - sigmoid(w - r))
+    return g - 0.02 * sigmoid(-w) - 1 / chosen.sum(), -g + 0.02 * sigmoid(r)
 
 
 SLOPES: dict[str, Pair] = {

@@ -76,7 +76,7 @@ VARIANTS: dict[str, tuple[Credit | None, Objective]] = {
     "weighted_sum": (Sum(parts=(dr_grpo(), TokenReturns()), weights=(0.5, 2.0)), PPO),
     "positive_only": (Then(credit=dr_grpo(), transforms=(PositiveOnly(),)), PPO),
     "awr_half": (dr_grpo(), AdvantageWeighted(beta=0.5)),
-    "product_tis": (grpo(), replace(PPO, corrections=(Importance(level="product"),))),
+    "product_tis": (grpo(), replace(PPO, corrections=(Importance(granularity="product"),))),
 }
 """Those of `algorithms.VARIANTS`."""
 
@@ -127,14 +127,16 @@ class Ours:
         self,
         groups: Sequence[EpisodeGroup],
         *,
-        level: Literal["token", "turn"],
+        granularity: Literal["token", "turn"],
         gamma: float,
         lam: float,
         value: Floats,
         after: float,
     ) -> Floats:
         c = columns(groups)
-        return Gae(level=level, gamma=gamma, lam=lam)(replace(c, value_T=value, after_S=np.full(len(c.span_S), after)))
+        return Gae(granularity=granularity, gamma=gamma, lam=lam)(
+            replace(c, value_T=value, after_S=np.full(len(c.span_S), after))
+        )
 
     def targets(self, algorithm: str, groups: Sequence[EpisodeGroup], **given: Unpack[Given]) -> Floats:
         return critic_targets(named(algorithm)[0], _known(columns(groups), given))

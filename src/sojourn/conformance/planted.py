@@ -213,7 +213,7 @@ PLANTED: dict[str, list[tuple[str, str]]] = {
         ('if centre == "old"', 'if centre != "old"'),
         ("segment_sum(value_T, id_T) / segment_sum(torch.ones_like(value_T), id_T)", "segment_sum(value_T, id_T)"),
         ('inputs.turn if granularity == "turn" else inputs.sequence', "inputs.sequence"),
-        ("level + (log_ratio_T - fixed)", "level"),
+        ("pooled + (log_ratio_T - fixed)", "pooled"),
         ("share * (logp.detach() - behaviour_logp)", "share * (behaviour_logp - logp.detach())"),
     ],
     "objectives/smooth.py": [

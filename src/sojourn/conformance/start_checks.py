@@ -10,8 +10,9 @@ from sojourn.conformance.adapter import Adapter, gradient
 from sojourn.conformance.algorithms import CLIPPING, MUTING, RATIOS
 from sojourn.conformance.batches import batch
 from sojourn.conformance.layout_checks import TURNS, offered, own, same
-from sojourn.conformance.loss_formulas import POLICY_GRADIENTS, Numbers, reinforce
+from sojourn.conformance.loss_formulas import POLICY_GRADIENTS, reinforce
 from sojourn.conformance.moved_rows import moved_rows
+from sojourn.conformance.plain_rows import Numbers
 from sojourn.conformance.rows import to_rows
 
 

@@ -52,13 +52,17 @@ def a_reward_credits_the_turn_that_caused_it(adapter: Adapter) -> str:
         "turn": [[1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 1]],
         "token": [[0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0] * 4 + [1]],
     }
-    level: Literal["token", "turn"]
-    for level in ("turn", "token"):
+    granularity: Literal["token", "turn"]
+    for granularity in ("turn", "token"):
         for paid in range(3):
             for on_world in (False, True):
                 turns = [Turn(n, reward=float(k == paid), on_observation=on_world) for k, n in enumerate((2, 1, 2))]
-                seen = adapter.gae([group([Script(turns)])], level=level, gamma=1.0, lam=0.0, value=np.zeros(5), after=0.0)
-                assert seen.tolist() == expected[level][paid], f"{level}s: a reward of turn {paid} credits {seen.tolist()}"
+                seen = adapter.gae(
+                    [group([Script(turns)])], granularity=granularity, gamma=1.0, lam=0.0, value=np.zeros(5), after=0.0
+                )
+                assert seen.tolist() == expected[granularity][paid], (
+                    f"{granularity}s: a reward of turn {paid} credits {seen.tolist()}"
+                )
     return "one-step advantages of turns and of tokens, paid on each of three turns"
 
 
@@ -76,8 +80,8 @@ def what_is_cut_bootstraps_and_what_ends_does_not(adapter: Adapter) -> str:
     for stop in (StopReason.TERMINATED, StopReason.TRUNCATED, StopReason.TURN_LIMIT, StopReason.TOKEN_LIMIT):
         made = [group([Script([Turn(2, reward=0.5), Turn(1)], final=1.0, stop=stop)])]
         after = 0.0 if stop is StopReason.TERMINATED else 7.0
-        by_token = adapter.gae(made, level="token", gamma=gamma, lam=lam, value=value, after=7.0)
-        by_turn = adapter.gae(made, level="turn", gamma=gamma, lam=lam, value=value, after=7.0)
+        by_token = adapter.gae(made, granularity="token", gamma=gamma, lam=lam, value=value, after=7.0)
+        by_turn = adapter.gae(made, granularity="turn", gamma=gamma, lam=lam, value=value, after=7.0)
         equal(by_token, gae_by_hand(reward, value, after, gamma, lam), f"tokens, {stop.value}")
         equal(by_turn, gae_by_hand(reward[1:], value[[0, 2]], after, gamma, lam)[[0, 0, 1]], f"turns, {stop.value}")
     return "every way to stop, over tokens and over turns, with V' = 7"

@@ -84,9 +84,9 @@ def the_number_of_a_worked_example(adapter: Adapter) -> str:
     turns of 2 and 1 tokens with gamma .9, lambda .5: delta = .9 * .6 - .2 = .34 and .4, so A = .34 + .45 * .4 = .52 and .4."""
     chain = [group([Script([Turn(2), Turn(1)], final=1.0)])]
     value = np.array([0.2, 0.4, 0.6])
-    near(adapter.gae(chain, level="token", gamma=1.0, lam=1.0, value=value, after=0.0), [0.8, 0.6, 0.4], "lambda 1")
-    near(adapter.gae(chain, level="token", gamma=1.0, lam=0.95, value=value, after=0.0), [0.751, 0.58, 0.4], "lambda 0.95")
-    near(adapter.gae(chain, level="turn", gamma=0.9, lam=0.5, value=value, after=0.0), [0.52, 0.52, 0.4], "turns")
+    near(adapter.gae(chain, granularity="token", gamma=1.0, lam=1.0, value=value, after=0.0), [0.8, 0.6, 0.4], "lambda 1")
+    near(adapter.gae(chain, granularity="token", gamma=1.0, lam=0.95, value=value, after=0.0), [0.751, 0.58, 0.4], "lambda 0.95")
+    near(adapter.gae(chain, granularity="turn", gamma=0.9, lam=0.5, value=value, after=0.0), [0.52, 0.52, 0.4], "turns")
     return "three tokens, and two turns"
 
 
@@ -103,8 +103,12 @@ def at_a_fork_the_future_is_the_mean_of_the_branches(adapter: Adapter) -> str:
     for last, expected in ((0.5, [-0.05, 0.8, -0.4, -0.4]), (2.0, [0.175, 0.8, -0.4, 1.1])):
         branches = [Script([Turn(1, reward=r)]) for r in (1.0, 0.0, last)]
         tree = [group([Script([Turn(1)], branches=branches)])]
-        for level in LEVELS:
-            near(adapter.gae(tree, level=level, gamma=0.9, lam=0.5, value=value, after=0.0), expected, f"{level}s")
+        for granularity in LEVELS:
+            near(
+                adapter.gae(tree, granularity=granularity, gamma=0.9, lam=0.5, value=value, after=0.0),
+                expected,
+                f"{granularity}s",
+            )
     return "three branches, over tokens and over turns"
 
 

@@ -53,7 +53,7 @@ def over_tokens(columns: Columns, value_T: Floats, gamma_T: Floats, lam_T: Float
 class Gae:
     """GAE over tokens or turns."""
 
-    level: Literal["token", "turn"] = "token"
+    granularity: Literal["token", "turn"] = "token"
     """What one step is.  "turn": a whole action is one step, and its tokens share one advantage."""
     gamma: float = 1.0
     """Discount for each step."""
@@ -66,7 +66,7 @@ class Gae:
 
     @property
     def formula(self) -> str:
-        x = "s" if self.level == "turn" else "t"
+        x = "s" if self.granularity == "turn" else "t"
         line = f"A_{x} = delta_{x} + gamma lambda A_{{{x}+1}},  delta_{x} = r_{x} + gamma V_{{{x}+1}} - V_{x}"
         line += ",  V = mean return of fresh rollouts" if self.monte_carlo else ""
         return line if self.alpha is None else f"{line},  lambda = 1 - 1 / (alpha l_i)"
@@ -77,10 +77,10 @@ class Gae:
 
     def targets(self, columns: Columns) -> Floats:
         """What the critic should predict, shape (T,): returns with this discount."""
-        return value_targets(columns, gamma=1.0 if self.level == "turn" else self.gamma, gamma_turn=self.gamma)
+        return value_targets(columns, gamma=1.0 if self.granularity == "turn" else self.gamma, gamma_turn=self.gamma)
 
     def __call__(self, columns: Columns) -> Floats:
-        if self.level == "turn":
+        if self.granularity == "turn":
             before = values_before_actions(columns, self.monte_carlo)
             delta = columns.earned_S + self.gamma * after_actions(columns, before) - before
             return columns.spread(backward_actions(columns, delta, self.gamma * self.lam))
@@ -89,10 +89,10 @@ class Gae:
 
     def __post_init__(self) -> None:
         within(self, gamma=(0, 1), lam=(0, 1), alpha=(0, INF))
-        if self.alpha is not None and self.level == "turn":
-            raise ValueError("Gae(alpha=...) adapts lambda to the number of tokens; use level='token', or drop alpha")
-        if self.monte_carlo and self.level == "token":
-            raise ValueError("Gae(monte_carlo=True) has one value for each action; use level='turn'")
+        if self.alpha is not None and self.granularity == "turn":
+            raise ValueError("Gae(alpha=...) adapts lambda to the number of tokens; use granularity='token', or drop alpha")
+        if self.monte_carlo and self.granularity == "token":
+            raise ValueError("Gae(monte_carlo=True) has one value for each action; use granularity='turn'")
 
     def _lam(self, columns: Columns) -> Floats:
         if self.alpha is None:

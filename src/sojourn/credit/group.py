@@ -21,16 +21,16 @@ from sojourn.credit.columns import Bools, Columns, Floats, Ints
 from sojourn.credit.needs import no_baseline
 from sojourn.credit.ranges import INF, checked, within
 
-Level = Literal["group", "batch", "none"]
+Pool = Literal["group", "batch", "none"]
 
 
 @checked
 class Normaliser:
     """Centres and scales values.  Where nothing can be compared (a group of one, no spread) the result is exactly 0."""
 
-    mean: Level = "group"
+    mean: Pool = "group"
     """What is subtracted: the mean of the group, of the batch, or nothing."""
-    deviation: Level = "group"
+    deviation: Pool = "group"
     """What it is divided by: the standard deviation of the group, of the batch, or nothing."""
     leave_one_out: bool = False
     """Leave a value out of its own mean; makes the baseline independent of the sample, raises |A| by n / (n - 1)."""
@@ -85,9 +85,9 @@ class Normaliser:
         return np.divide(centred, deviation + self.epsilon, out=np.zeros(len(value)), where=deviation > 0)
 
 
-def _bucket(group: Ints, level: Level) -> Ints:
+def _bucket(group: Ints, pool: Pool) -> Ints:
     """Consecutive bucket numbers."""
-    if level == "batch":
+    if pool == "batch":
         return np.zeros(len(group), np.int64)
     return np.unique(group, return_inverse=True)[1].astype(np.int64)
 

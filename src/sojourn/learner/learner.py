@@ -226,7 +226,7 @@ class Learner:
                 spread[name] = torch.zeros(len(behaviour), dtype=value.dtype)
                 spread[name][ruled_T] = value
         kept = replace(whole.counts, pairs=ruled.counts.pairs)  # a rule may leave pairs out
-        return replace(whole, prepared=True, level=ruled.level, pairs=ruled.pairs, counts=kept, **spread)
+        return replace(whole, prepared=True, estimate=ruled.estimate, pairs=ruled.pairs, counts=kept, **spread)
 
     def divergence(self, groups: Sequence[EpisodeGroup], columns: Columns, *, stale: bool = False) -> float:
         """How far this policy is from the reference: k3 in nats a token, over the first episode of each group.  [Schulman 2020]

@@ -1,6 +1,6 @@
 """Off-policy weights: what corrects for samples that another policy drew.  Always detached.
 
-    rho = pi_old / pi_behaviour at a level: token, or over the sequence as geometric mean or product
+    rho = pi_old / pi_behaviour at a granularity: token, or over the sequence as geometric mean or product
 
     truncate   clip(rho, low, high)                          [TIS, Yao et al. 2025, fengyao.notion.site/off-policy-rl]
     mask       1 if low <= rho <= high, else 0               [rejection, MIS]
@@ -22,17 +22,17 @@ from sojourn.credit.ranges import INF, checked, within
 from sojourn.objectives.inputs import LossInputs
 from sojourn.objectives.ratio import capped_exp, segment_mean, segment_sum
 
-Level: TypeAlias = Literal["token", "sequence", "product"]
+Over: TypeAlias = Literal["token", "sequence", "product"]
 
 
 class Correction(Protocol):
-    """`correction(inputs) -> weight_T`, detached.  `weighs` is True if it multiplies by rho; `level` is the tokens that one
+    """`correction(inputs) -> weight_T`, detached.  `weighs` is True if it multiplies by rho; `granularity` is the tokens that one
     weight reads: "token" if it is that token alone; `reads` holds "old_logp" if it tells that from `behaviour_logp`."""
 
     @property
     def weighs(self) -> bool: ...
     @property
-    def level(self) -> Level: ...
+    def granularity(self) -> Over: ...
     @property
     def reads(self) -> frozenset[str]: ...
 
@@ -49,7 +49,7 @@ class Importance:
     """Lower bound."""
     high: float = 2.0
     """Upper bound; raising it lowers bias and raises variance.  Of a truncated weight it may lie below 1."""
-    level: Level = "token"
+    granularity: Over = "token"
     """Over what rho is taken; "sequence" is the geometric mean."""
     reads: ClassVar[frozenset[str]] = frozenset({"old_logp"})
 
@@ -66,9 +66,9 @@ class Importance:
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         log = (inputs.old_logp - inputs.behaviour_logp).detach()
-        if self.level == "sequence":
+        if self.granularity == "sequence":
             log = segment_mean(log, inputs.sequence)
-        elif self.level == "product":
+        elif self.granularity == "product":
             log = segment_sum(log, inputs.sequence)
         rho = capped_exp(log)
         if self.action == "truncate":
@@ -85,7 +85,7 @@ class NegativeSequenceMask:
     delta: float = 0.5
     """In nats for each token."""
     weighs: ClassVar[bool] = False
-    level: ClassVar[Level] = "sequence"
+    granularity: ClassVar[Over] = "sequence"
     reads: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ class SecondMoment:
     tau: float = 0.04
     """Bound on mean (log rho)^2."""
     weighs: ClassVar[bool] = False
-    level: ClassVar[Level] = "token"
+    granularity: ClassVar[Over] = "token"
     reads: ClassVar[frozenset[str]] = frozenset({"old_logp"})
     traits: ClassVar[frozenset[str]] = frozenset({"rounding"})
 

@@ -82,7 +82,7 @@ class LossInputs:
     """Tokens that a batch-level rule chose, bool."""
     pairs: Tensor | None = None
     """Preference pairs, shape (P, 2): ids in `sequence` of the chosen and of the rejected."""
-    level: Tensor | None = None
+    estimate: Tensor | None = None
     """A number that a batch-level rule estimated (KTO's z0), shape ()."""
     forced: Tensor | None = None
     """Tokens that nobody sampled (a demonstration), bool; None if there are none."""
@@ -100,7 +100,7 @@ class LossInputs:
     def take(self, chosen: Tensor) -> LossInputs:
         """The micro-batch of the tokens where `chosen` is True; keeps sequences whole, and both sides of a pair together."""
         parts: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        tokens = {name: part for name, part in parts.items() if isinstance(part, Tensor) and name not in ("pairs", "level")}
+        tokens = {name: part for name, part in parts.items() if isinstance(part, Tensor) and name not in ("pairs", "estimate")}
         taken: dict[str, Any] = {name: part[chosen] for name, part in tokens.items()}
         if self.pairs is not None:
             taken["pairs"] = self.pairs[torch.isin(self.pairs, self.sequence[chosen]).all(dim=1)]

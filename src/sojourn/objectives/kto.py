@@ -40,15 +40,16 @@ class Kto:
     def prepare(self, inputs: LossInputs) -> LossInputs:
         """Estimate z0 on the whole batch, of the policy at the start of the update."""
         mean = against_reference(replace(inputs, logp=inputs.old_logp)).detach().sum() / inputs.counts.sequences
-        return replace(inputs, level=(self.beta * mean).clamp(min=0), prepared=True)
+        return replace(inputs, estimate=(self.beta * mean).clamp(min=0), prepared=True)
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         inputs = inputs if inputs.prepared else self.prepare(inputs)
-        assert inputs.level is not None
+        assert inputs.estimate is not None
         ids, inverse = torch.unique(inputs.sequence, return_inverse=True)
         ratio = against_reference(inputs)
         value = (
-            self.beta * torch.zeros(len(ids), dtype=ratio.dtype, device=ratio.device).index_add(0, inverse, ratio) - inputs.level
+            self.beta * torch.zeros(len(ids), dtype=ratio.dtype, device=ratio.device).index_add(0, inverse, ratio)
+            - inputs.estimate
         )
         verdict = torch.zeros_like(value).index_add(0, inverse, inputs.advantage.to(value.dtype)) > 0
         loss_B = torch.where(verdict, self.good * (1 - torch.sigmoid(value)), self.bad * (1 - torch.sigmoid(-value)))

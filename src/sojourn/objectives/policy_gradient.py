@@ -71,7 +71,7 @@ class PolicyGradient(Composite):
         alone = self.trust_region.reach
         if self.kl is not None or moved.get("entropy_coefficient", self.entropy) or alone is None:
             return None
-        levels = (self.granularity, *(correction.level for correction in self.corrections))
+        levels = (self.granularity, *(correction.granularity for correction in self.corrections))
         return max((alone, *map(REACH.__getitem__, levels)), key=WIDER.index)
 
     @property

@@ -52,18 +52,18 @@ class BetaDpo:
         good, bad = sides(against_reference(replace(inputs, logp=inputs.old_logp)).detach(), inputs, by_length=False)
         margin = good - bad
         if inputs.pairs is None or not len(margin):
-            return replace(inputs, level=margin.new_tensor(self.beta), prepared=True)
+            return replace(inputs, estimate=margin.new_tensor(self.beta), prepared=True)
         number = max(1, math.ceil(self.share * len(margin)))
         kept = (margin - margin.mean()).abs().argsort(stable=True)[:number].sort().values
         beta = self.beta * (1 + self.a * (margin[kept].mean() - self.m0))
         counts = replace(inputs.counts, pairs=number)
-        return replace(inputs, pairs=inputs.pairs[kept], counts=counts, level=beta.clamp(min=1e-3), prepared=True)
+        return replace(inputs, pairs=inputs.pairs[kept], counts=counts, estimate=beta.clamp(min=1e-3), prepared=True)
 
     def __call__(self, inputs: LossInputs) -> tuple[Tensor, Metrics]:
         inputs = inputs if inputs.prepared else self.prepare(inputs)
-        assert inputs.level is not None
+        assert inputs.estimate is not None
         good, bad = sides(against_reference(inputs), inputs, by_length=False)
-        margin = inputs.level * (good - bad)
+        margin = inputs.estimate * (good - bad)
         return finish(-logsigmoid(margin), margin, inputs)
 
 

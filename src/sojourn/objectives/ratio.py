@@ -60,10 +60,10 @@ def widen(log_ratio_T: Tensor, inputs: LossInputs, granularity: Granularity) -> 
         return log_ratio_T
     fixed = log_ratio_T.detach()
     if granularity == "product":
-        level = segment_sum(fixed, inputs.sequence)
+        pooled = segment_sum(fixed, inputs.sequence)
     else:
-        level = segment_mean(fixed, inputs.turn if granularity == "turn" else inputs.sequence)
-    return level + (log_ratio_T - fixed)
+        pooled = segment_mean(fixed, inputs.turn if granularity == "turn" else inputs.sequence)
+    return pooled + (log_ratio_T - fixed)
 
 
 def proximal_logp(logp: Tensor, behaviour_logp: Tensor, *, sampled: Tensor, proximal: int, current: int) -> Tensor:

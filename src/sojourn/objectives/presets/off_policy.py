@@ -32,7 +32,7 @@ OFF_POLICY: dict[str, Preset] = {
         credit=grpo(),
         objective=PolicyGradient(
             trust_region=HIGHER,
-            corrections=(Importance(action="mask", low=0.5, high=5.0, level="sequence"), Importance(high=inf)),
+            corrections=(Importance(action="mask", low=0.5, high=5.0, granularity="sequence"), Importance(high=inf)),
         ),
         constants=("band 0.5 to 5 of the geometric mean: framework default", DAPO_CLIPS),
         note="despite the name the weights of tokens have no cap, as in that framework's code",

@@ -60,7 +60,7 @@ VALUES: dict[str, Preset] = {
     "turn_ppo": Preset(
         title="PPO with turns as steps",
         paper="arXiv 1506.02438 on turns",
-        credit=Then(credit=Gae(level="turn", gamma=0.99, lam=0.95), transforms=(Whiten(),)),
+        credit=Then(credit=Gae(granularity="turn", gamma=0.99, lam=0.95), transforms=(Whiten(),)),
         objective=PPO,
         critic=ValueLoss(),
         constants=(PPO_CLIPS, "gamma 0.99, lambda 0.95: PPO's (arXiv 1707.06347, table 3)"),
@@ -68,7 +68,7 @@ VALUES: dict[str, Preset] = {
     "vine_ppo": Preset(
         title="VinePPO",
         paper="arXiv 2410.01679",
-        credit=Gae(level="turn", lam=0.0, monte_carlo=True),
+        credit=Gae(granularity="turn", lam=0.0, monte_carlo=True),
         objective=PolicyGradient(trust_region=PPO_CLIP, kl=Kl(coefficient=1e-4)),
         reference=FROZEN,
         constants=("K 9 rollouts for each state, beta 1e-4: the paper, as we understand it", PPO_CLIPS),

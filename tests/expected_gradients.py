@@ -137,7 +137,7 @@ def white(of_tokens: Callable[[Path], Floats]) -> Formula:
     return lambda own, others: scored(of_tokens(own), of_tokens(others[0]))[::2]
 
 
-def gae(path: Path, *, gamma: float = 1.0, lam: float = 1.0, beta: float = 0.0, level: str = "token") -> Floats:
+def gae(path: Path, *, gamma: float = 1.0, lam: float = 1.0, beta: float = 0.0, granularity: str = "token") -> Floats:
     """The double sum A_t = sum_k (gamma lam)^k delta_{t+k} of arXiv 1506.02438, eq. 16, with the critic `WRONG`; shape (tokens,)."""
     turns = range(len(path.states))
     value = np.array(
@@ -145,13 +145,13 @@ def gae(path: Path, *, gamma: float = 1.0, lam: float = 1.0, beta: float = 0.0, 
     )
     reward = np.stack([-beta * penalty(path), path.earned], 1)
     last = (*WRONG.after, 0.0)[path.last]
-    if level == "turn":
+    if granularity == "turn":
         value, reward = value[:, :1], reward.sum(1, keepdims=True)
     value, reward = value.reshape(-1), reward.reshape(-1)
     delta = reward + gamma * np.append(value[1:], last) - value
     n = len(delta)
     advantage = np.array([sum((gamma * lam) ** (k - t) * delta[k] for k in range(t, n)) for t in range(n)])
-    return np.repeat(advantage, 2) if level == "turn" else advantage
+    return np.repeat(advantage, 2) if granularity == "turn" else advantage
 
 
 def penalty(path: Path) -> Floats:
@@ -169,7 +169,7 @@ def two_levels(path: Path) -> Floats:
     """RAGEN: the turn's advantage plus V is paid on its last token, then GAE within the turn with lambda 0.95."""
     result = []
     for t, (s, a, turn) in enumerate(
-        zip(path.states, path.actions, gae(path, gamma=0.95, lam=0.95, level="turn")[::2], strict=True)
+        zip(path.states, path.actions, gae(path, gamma=0.95, lam=0.95, granularity="turn")[::2], strict=True)
     ):
         before, chosen = WRONG.before[t, s], WRONG.chosen[t, s, a]
         end = turn + before - chosen
@@ -289,8 +289,8 @@ def gated(own: Path, others: Sequence[Path]) -> Floats:
 
 def by_entropy(own: Path, others: Sequence[Path]) -> Floats:
     """A over the episode's entropy, relative to the mean of both."""
-    surprise = [entropy(POLICY)[list(path.states)].mean() for path in (own, *others)]
-    return wins(own, others) * np.mean(surprise) / surprise[0]
+    nll = [entropy(POLICY)[list(path.states)].mean() for path in (own, *others)]
+    return wins(own, others) * np.mean(nll) / nll[0]
 
 
 def first_choice(own: Path, others: Sequence[Path]) -> Floats:
