@@ -187,10 +187,12 @@ def test_monte_carlo_values_are_what_is_still_to_be_paid(program: Program, tmp_p
     assert played["vine_ppo"] == played["grpo"]
 
 
-def test_monte_carlo_values_where_turns_run_out_are_what_the_turns_left_can_earn(tmp_path: Path) -> None:
-    """Two turns of the three: 1 + 2, then 2, then nothing."""
+@pytest.mark.parametrize("limit", ["max_turns", "max_acts"])
+def test_monte_carlo_values_where_turns_run_out_are_what_the_turns_left_can_earn(limit: str, tmp_path: Path) -> None:
+    """Two turns, or acts, of the three: 1 + 2, then 2, then nothing."""
     parts = replace(experiment(), environment=Ladder, program=react)
-    trainer = Trainer(config(tmp_path, tmp_path, algorithm="vine_ppo", value_rollouts=2, max_turns=2), parts, small())
+    settings: dict[str, Any] = {"algorithm": "vine_ppo", "value_rollouts": 2, limit: 2}
+    trainer = Trainer(config(tmp_path, tmp_path, **settings), parts, small())
     groups, _ = asyncio.run(trainer.train_step())
     episodes = [episode for each in groups for episode in each.episodes]
     assert {episode.stop for episode in episodes} == {StopReason.TURN_LIMIT}

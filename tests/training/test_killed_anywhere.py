@@ -44,7 +44,7 @@ class StubTrainer:
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
         self.learning = SimpleNamespace(learner=SimpleNamespace(model=self.model, adapter=None, optimizer=optimizer))
         self.tokenizers = {"actor": SimpleNamespace(decode=lambda tokens: "x" * len(tokens))}
-        self.ledger = "all trained"
+        self.ledgers = {"actor": "all trained"}
         self.experiment, self.group_size = SimpleNamespace(evaluations={}, seats={}), config.group_size
         self.stored, self.players = None, {}
 

@@ -25,6 +25,17 @@ def test_the_first_and_the_newest_are_kept_as_copies() -> None:
     assert {version: weights["w"].item() for version, weights in found.weights.items()} == {0: 0.0, 4: 4.0, 5: 5.0}
 
 
+def test_the_best_are_kept_by_how_seldom_they_are_beaten() -> None:
+    """Version 1 was beaten always, 2 and 4 half of the time, 3 never; of equal ones the older goes."""
+    found = League(Former(most=4, keep="best"))
+    kept = []
+    for version, score in enumerate([1.0, 1.0, 0.0, -1.0, 0.0, 0.0]):
+        found.add(version, {"w": torch.zeros(1)})
+        found.record(version, [score])
+        kept.append(sorted(found.weights))
+    assert kept[3:] == [[0, 1, 2, 3], [0, 2, 3, 4], [0, 3, 4, 5]]
+
+
 @pytest.mark.parametrize(
     ("opponents", "chances"), [("latest", [0, 0, 0, 1]), ("uniform", [0.25] * 4), ("prioritised", [0, 1 / 6, 2 / 3, 1 / 6])]
 )

@@ -75,6 +75,7 @@ evaluate.takes_arguments = True  # type: ignore[attr-defined]
 
 def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: Options, *, of_run: bool) -> None:
     from sojourn.training import Trainer, checkpoint
+    from sojourn.training.evaluations import by_role
     from sojourn.training.world import check_world
 
     if options.out and (Path(options.out) / "starts.jsonl").exists():
@@ -86,10 +87,14 @@ def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: 
     if saved:  # onto the run's own adapters, so that it is measured as it was trained
         trainer.load_weights(saved)
     groups = measure(trainer, options.tasks, options.greedy)
-    rows = _rows(groups, "greedy" if options.greedy else "sampled")
+    lived = {player.name: player.lived(groups) for player in trainer.players.values() if player.agents}
+    rows = [row | by_role(lived, row["level"]) for row in _rows(groups, "greedy" if options.greedy else "sampled")]
     console = Console()
     console.print(f"{target}{f', {saved.name}' if saved else ''}, tasks of {chosen.path}", soft_wrap=True)
     console.print(rates(rows))
+    for row in rows if lived else ():
+        told = ", ".join(f"{name} {value:.3f}" for name, value in row.items() if "/" in name)
+        console.print(f"{row['level']}: {told}", soft_wrap=True)
     page = {"target": target, "checkpoint": saved.name if saved else None, "recipe": str(chosen.path), "rows": rows}
     if options.write_json:
         write(Path(options.write_json), page)

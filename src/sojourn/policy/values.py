@@ -37,7 +37,12 @@ class ValuedSession(Session):
         """The return of one continuation; a full context ends it."""
         snapshot = await self.snapshot()
         episode = Episode(f"{self.episode.id}/value {len(self.episode.actions)}", self.task, self.episode.tree)
-        limits = replace(self.limits, max_turns=self.limits.max_turns - self._steps)
+        limits = replace(
+            self.limits,
+            max_turns=self.limits.max_turns - self._steps,
+            max_acts=_left(self.limits.max_acts, self._acts),
+            max_sampled=_left(self.limits.max_sampled, self._sampled),
+        )
         continuation = _Continuation(
             episode,
             self.environment,
@@ -56,6 +61,11 @@ class ValuedSession(Session):
         finally:
             await self.restore(snapshot)
         return episode.total
+
+
+def _left(limit: int, used: int) -> int:
+    """Of a limit, where 0 is none.  Where nothing is left the act that is valued is refused itself."""
+    return max(1, limit - used) if limit else 0
 
 
 class _Continuation(Session):

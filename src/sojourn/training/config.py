@@ -59,7 +59,11 @@ class TrainConfig:
     group_size: Annotated[int, Range(1)] = 8
     """Episodes a task.  Raise it so that rare successes are seen."""
     max_turns: Annotated[int, Range(1)] = 8
-    """Actions an episode may take."""
+    """Steps of the world in an episode."""
+    max_acts: Annotated[int, Range(0)] = 0
+    """Actions that the policies may sample in an episode, in all contexts of a program together; 0 for no limit."""
+    max_sampled: Annotated[int, Range(0)] = 0
+    """Tokens that the policies may sample in an episode, in all contexts together; 0 for no limit."""
     max_tokens: Annotated[int, Range(1)] = 64
     """Tokens of one action."""
     max_context: Annotated[int, Range(2)] = 1024
@@ -118,7 +122,13 @@ class TrainConfig:
         return SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature)
 
     def limits(self) -> Limits:
-        return Limits(max_turns=self.max_turns, step_seconds=self.step_seconds, observation_share=self.observation_share)
+        return Limits(
+            max_turns=self.max_turns,
+            max_acts=self.max_acts,
+            max_sampled=self.max_sampled,
+            step_seconds=self.step_seconds,
+            observation_share=self.observation_share,
+        )
 
 
 class Kept(Protocol):

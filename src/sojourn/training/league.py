@@ -34,7 +34,9 @@ class Former:
     every: int = 5
     """Steps between snapshots; lowering it keeps nearer opponents."""
     most: int = 8
-    """Snapshots kept; the first stays, then the newest.  Raise it for a more varied field; each takes the memory of the trained weights."""
+    """Snapshots kept.  Raise it for a more varied field; each takes the memory of the trained weights."""
+    keep: Literal["newest", "best"] = "newest"
+    """Which stay beyond `most`, beside the first: the newest; or the newest one and those that the role beats least."""
     opponents: Literal["latest", "uniform", "prioritised"] = "prioritised"
     """The newest snapshot; any with equal chances; or those that it seldom beats more often."""
     power: float = 2.0
@@ -76,11 +78,17 @@ class League:
         return version % self.former.every == 0 and version not in self.weights
 
     def add(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """Keep a copy of the weights, and drop the oldest beyond `most` but for the first."""
+        """Keep a copy of the weights, and drop what is beyond `most`."""
         self.weights[version] = {name: tensor.detach().clone() for name, tensor in weights.items()}
         self.records.setdefault(version, Record())
         while len(self.weights) > self.former.most:
-            del self.weights[sorted(self.weights)[1 if self.former.most > 1 else 0]]
+            del self.weights[self._dropped()]
+
+    def _dropped(self) -> int:
+        """Of more snapshots than are kept the one that goes: the oldest after the first, or the one that is beaten most."""
+        kept = sorted(self.weights)
+        between = kept[1:-1] if self.former.most > 1 else kept[:1]
+        return between[0] if self.former.keep == "newest" else max(between, key=lambda version: self.records[version].rate)
 
     def draw(self, count: int, draw: np.random.Generator) -> list[int]:
         """The versions that `count` groups meet; `NOW` for the policy as it is."""

@@ -208,7 +208,9 @@ class Run:
 
     def _ledger(self) -> dict[str, Any]:
         """What became of the episodes, with the first failure, and a word of advice where nothing could be learned."""
-        found: dict[str, Any] = {"ledger": str(self.trainer.ledger)}
+        ledgers = self.trainer.ledgers
+        told = "; ".join(f"{role}: {ledger}" for role, ledger in ledgers.items())
+        found: dict[str, Any] = {"ledger": told if len(ledgers) > 1 else str(next(iter(ledgers.values())))}
         rows = self.folder.metrics()
         failures: Counter[str] = Counter()
         for row in rows:
