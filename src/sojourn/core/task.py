@@ -71,6 +71,7 @@ def content(task: Task) -> Hashable:
 
 
 def _content(value: Any) -> Hashable:
+    """Something hashable that is equal for equal values, whatever container holds them."""
     match value:
         case None | str() | bytes() | int():
             return value

@@ -123,6 +123,7 @@ def _fields(value: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _decoded(value: Any) -> Any:
+    """The value that JSON stands for: a mapping with one key that is a tag is what the tag says."""
     if isinstance(value, list):
         return [_decoded(item) for item in value]
     if not isinstance(value, dict):

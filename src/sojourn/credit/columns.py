@@ -1,8 +1,19 @@
-"""What credit reads: a few aligned arrays over action spans, their episodes and their tokens.
+r"""What credit reads: a few aligned arrays over action spans, their episodes and their tokens.
 
 Legend for names: S action spans (the rows), E episodes, T action tokens.  Rows are in the order of groups, then episodes, then
 sampling; the T axis is the rows' tokens one after another (row `s` owns `slice(start_S[s], start_S[s + 1])`).  Only action tokens
 exist here: observations are carried over by `parent_S`, so no estimator can see them by accident.
+
+A group of two episodes: the first says `a` (two tokens), hears something, says `b` (one) and earns 1, the second says `c` (three) and earns
+nothing.
+
+    tree                        row s       0   1   2            token t     0  1  2  3  4  5
+    task -- a --(world)-- b     span_S      a   b   c            row_T       0  0  1  2  2  2
+        \-- c                   parent_S   -1   0  -1            start_S     0     2  3        6
+                                episode_S   0   0   1            final_E     1, 0
+                                turn_S      0   1   0            group_E     0, 0
+
+An advantage of episodes, shape (E,), is spread over their rows to the T axis: +1/2 on tokens 0 to 2, -1/2 on tokens 3 to 5.
 """
 
 from __future__ import annotations

@@ -72,6 +72,7 @@ class Normaliser:
         return no_baseline(size) if "group" in (self.mean, self.deviation) else ""
 
     def _normalise(self, value: Floats, group: Ints) -> Floats:
+        """The normalised values of valid members; where all are equal exactly 0."""
         centred = value
         if self.mean != "none":
             bucket = _bucket(group, self.mean)

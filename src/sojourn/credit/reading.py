@@ -40,6 +40,7 @@ class _Rows:
         self.groups = 0
 
     def read(self, group: EpisodeGroup) -> None:
+        """Add a row for each action of each episode of a group, and a row for each episode."""
         tree = group.tree
         actions = [(len(self.terms) + e, span) for e, episode in enumerate(group.episodes) for span in episode.actions]
         row_of = {span: len(self.spans["span_S"]) + k for k, (_, span) in enumerate(actions)}
@@ -62,6 +63,7 @@ class _Rows:
         self.groups += 1
 
     def _span(self, tree: TrajectoryTree, span: int, episode: int, row_of: dict[int, int], caused: Reward, group: str) -> None:
+        """Add the row of an action.  row_of: rows of the group's actions by span; caused: rewards of observations that it caused."""
         node = tree[span]
         cause = _action_before(tree, node.parent, node.source, row_of)
         terms = _sum_terms(node.reward, caused)
@@ -100,6 +102,7 @@ class _Rows:
         return self.codes[key]
 
     def finish(self) -> Columns:
+        """The lists as arrays."""
         names = sorted({name for terms in self.terms for name in terms})
         arrays: dict[str, Any] = {name: np.array(values, _dtype(name)) for name, values in (self.spans | self.episodes).items()}
         return Columns(

@@ -1,4 +1,4 @@
-"""The backward recursion of returns and of advantages, on a tree.
+r"""The backward recursion of returns and of advantages, on a tree.
 
     x_t = delta_t + decay_t * x_{t+1}
 
@@ -7,6 +7,9 @@ With delta_t = r_t + gamma V_{t+1} - V_t and decay gamma lambda, x is GAE.  [arX
 Within an action the next token is the next one.  After its last token comes the first token of the next action on the path, with
 whatever the world said in between skipped; where the tree forks it is the mean over the children; at a leaf there is none.  So
 nothing leaks from observations, and nothing crosses from one branch to a parallel one.
+
+    a1 a2 --obs-- b1          x(b1) = delta(b1)          x(c1) = delta(c1) + decay x(c2)
+            \----- c1 c2      x(a2) = delta(a2) + decay (x(b1) + x(c1)) / 2
 """
 
 from __future__ import annotations

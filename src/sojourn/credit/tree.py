@@ -1,9 +1,19 @@
-"""Credit for trees of answers: several continuations of one prefix, compared where they part.
+r"""Credit for trees of answers: several continuations of one prefix, compared where they part.
 
 TreeRPO    V_s = mean of the children's V;   A_s = (V_s - mu) / sqrt(mu (1 - mu)),  mu = mean over siblings   [arXiv 2506.05183]
 TreePO     A_s = mean over the prefixes a above s of (V_s - V_a),  V = mean over the leaves below              [arXiv 2508.17445]
 ARPO       leaf against the group's leaves; a shared action gets the mean ("hard") or the sum ("soft") over the leaves
            below it, the sum being what training every leaf's whole path would give                          [arXiv 2507.19849]
+
+An example: two actions of the policy, a and b; after a the episode parts into c, which earns 1, and d, which earns 0; b earns 0.
+
+                 V          TreeRPO: against siblings                TreePO: against the prefixes above
+    /-- a        1/2        mu = 1/4: (1/2 - 1/4) / sqrt(3/16)       1/2 - 1/3
+    |   |-- c    1          mu = 1/2: (1 - 1/2) / (1/2) = 1          mean of 1 - 1/3 and 1 - 1/2
+    |   \-- d    0          -1                                       mean of 0 - 1/3 and 0 - 1/2
+    \-- b        0          (0 - 1/4) / sqrt(3/16)                   0 - 1/3
+
+V of TreeRPO is the mean over children, so that the root is worth 1/4; that of TreePO the mean over leaves, so that it is worth 1/3.
 """
 
 from __future__ import annotations

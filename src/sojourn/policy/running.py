@@ -176,6 +176,7 @@ async def _answers(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def _own_loop(name: str) -> asyncio.AbstractEventLoop:
+    """An event loop that runs on a thread of its own until it is stopped."""
     loop = asyncio.new_event_loop()
 
     def run() -> None:
@@ -211,6 +212,7 @@ class _Watchdog:
         self._what, self._until = what, until
 
     def _look(self) -> None:
+        """Once a second: say where code stands that should be back, and interrupt the run."""
         while True:
             time.sleep(1.0)
             until, what, main = self._until, self._what, threading.main_thread().ident

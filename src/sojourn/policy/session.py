@@ -285,6 +285,7 @@ class Session:
         return Observation(policy.fit(context, seen.messages, self.limits.observation_share)) if policy else seen
 
     async def _stepped(self, transition: Transition | JointTransition, context: Context | None) -> None:
+        """Count a step of the world, and end the episode if that was its last."""
         self._steps += 1
         if transition.terminated:
             self.stop(StopReason.TERMINATED)

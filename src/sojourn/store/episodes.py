@@ -229,6 +229,7 @@ def _touched(episode: Episode) -> list[int]:
 
 
 def _span_row(tree: TrajectoryTree, index: int, decode: Decode, advantages: Floats | None) -> Row:
+    """A span with its text, and where in that each token of an action ends."""
     span = tree[index]
     tokens = span.tokens.tolist()
     text = well_formed(decode(tokens))

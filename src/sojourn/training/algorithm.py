@@ -66,6 +66,7 @@ def refuse(experiment: Experiment, config: TrainConfig, *, group_size: int) -> N
 
 
 def _refuse_replay(experiment: Experiment, config: TrainConfig, title: str) -> None:
+    """Raise for what cannot learn from groups of earlier steps."""
     if experiment.credit is no_credit:
         raise ValueError(f"{title} reads no advantage, by which groups worth remembering are told: replay=0")
     if config.episodes or "value_S" in reads(experiment.credit):

@@ -202,6 +202,7 @@ class FormerPlayer(Player):
         return self.of.facts() | {"file": f"{self.name}.league.pt", "versions": sorted(self.league.weights)}
 
     def _former(self, version: int, **sampling: Any) -> Policy:
+        """The policy of a version: an adapter on the shared model, or, of whole weights, a model with an engine of its own."""
         assert self.league is not None
         if version == NOW:
             return self._policy(self.of.engine, self.of.adapter, sampling)

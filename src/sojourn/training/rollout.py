@@ -135,6 +135,7 @@ class Rollout:
                 )
 
     async def _run(self, episode: Episode, seed: int) -> None:
+        """One try: make the world, play, score what stands where a budget ended, and close; failures go into the episode."""
         runner = Runner(self.code, f"episode {episode.id}")
         session: Session | None = None
 
@@ -189,6 +190,7 @@ async def _classed(episode: Episode, work: Awaitable[None], *, closing: bool = F
 
 
 def _fail(episode: Episode, kind: FailureKind, text: str, closing: bool) -> None:
+    """Note a failure; an episode that had ended well stands even if its world did not close."""
     stands = closing and episode.stop is not None and episode.valid
     where = "closing the environment" if closing else "environment, engine or agent program"
     episode.failures.append(Failure(kind, where, text, Standing.DEGRADED if closing else None))

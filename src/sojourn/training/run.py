@@ -108,6 +108,7 @@ class Run:
             raise
 
     async def _go(self) -> dict[str, Any]:
+        """Whatever is missing, in its order: a run that is finished has nothing missing."""
         every = self.trainer.config.checkpoint_every
         if self._over and self.folder.summary() and not self._missing("after"):
             return self.folder.summary()
@@ -136,6 +137,7 @@ class Run:
         self._state = {**deepcopy(state), "replay": replay, "seconds": seconds}
 
     async def one_step(self) -> None:
+        """Make a step, and write down its episodes and metrics; then it has happened."""
         config = self.trainer.config
         began = time.perf_counter()
         with (
@@ -163,6 +165,7 @@ class Run:
             await self._evaluate(when, mode)
 
     def _missing(self, when: str) -> list[str]:
+        """Evaluations that are due now and not in the folder."""
         config, step = self.trainer.config, self.trainer.step
         due = {"before": config.eval_before, "during": config.eval_every and step % config.eval_every == 0, "after": True}[when]
         held_out = ("sampled", *(("greedy",) if config.eval_greedy else ())) if config.eval_tasks else ()
@@ -170,6 +173,7 @@ class Run:
         return [mode for mode in modes if due and not self.folder.evaluated(when, step, mode)]
 
     async def _evaluate(self, when: str, mode: str) -> None:
+        """Play one evaluation and write it down: episodes first, rows last, for rows say that it is whole."""
         trainer, named = self.trainer, self.trainer.experiment.evaluations.get(mode)
         how = named or (GREEDY if mode == "greedy" else Evaluation())
         tasks = named.drawn(trainer.experiment.tasks) if named else trainer.held_out(trainer.config.eval_tasks)

@@ -41,6 +41,7 @@ def _view(group: EpisodeGroup, agent: str) -> EpisodeGroup:
 
 
 def _lived(episode: Episode, agent: str) -> Episode:
+    """The episode with the agent's actions alone, and what it earned: paid to all, and to it."""
     mine = [span for span in episode.actions if episode.tree[span].agent == agent]
     on_path = {span for action in mine for span in episode.tree.path(action)[:-1]}
     reward = dict(episode.reward)

@@ -60,6 +60,7 @@ def check(whole: Parts, title: str, *, group_size: int | None = None) -> None:
 
 
 def _check_values(whole: Parts, title: str) -> None:
+    """Raise for values that nobody gives or nobody reads, and for a weight that is applied twice."""
     needs = "value_T" in reads(whole.credit, whole.objective)
     if needs and whole.critic is None:
         raise ValueError(f"{title}: its credit reads values but there is no critic; add one, or use a group baseline")
