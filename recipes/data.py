@@ -37,19 +37,19 @@ class Config(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.data and not self.episodes and imitates(preset(self.algorithm).objective):
-            object.__setattr__(self, "episodes", self.data)
+        if self.data and not self.learn_from and imitates(preset(self.algorithm).objective):
+            object.__setattr__(self, "learn_from", self.data)
 
 
 def experiment(config: Config) -> Experiment:
     """The parts: a world of the prompts, whether they are sampled or not."""
     if not config.data:
         raise ValueError("there is no data set: say which with --data FILE")
-    if config.episodes and config.reward:
+    if config.learn_from and config.reward:
         raise ValueError(
             f"algorithm '{config.algorithm}' learns from the answers of the data, so nothing pays a reward: drop --reward"
         )
-    if not config.episodes and not config.reward:
+    if not config.learn_from and not config.reward:
         raise ValueError(
             f"algorithm '{config.algorithm}' samples answers and needs to know what they are worth: --reward FILE.py:function"
         )

@@ -173,7 +173,7 @@ def test_the_preview_shows_every_token_and_which_are_trained(sojourn: Any, tiny_
         (["dpo", "--data", "rows.jsonl"], "found columns messages, expected prompt + chosen + rejected"),
         (["grpo", "--data", "rows.jsonl"], "--reward FILE.py:function"),
         (["sft", "--data", "rows.jsonl", "--reward", "pay.py:pay"], "drop --reward"),
-        (["quickstart", "--episodes", "rows.jsonl"], "answers teach it nothing"),
+        (["quickstart", "--learn-from", "rows.jsonl"], "answers teach it nothing"),
     ],
 )
 def test_what_is_missing_is_told_before_a_model_is_loaded(sojourn: Any, arguments: list[str], message: str) -> None:

@@ -204,7 +204,7 @@ def test_monte_carlo_values_where_turns_run_out_are_what_the_turns_left_can_earn
 def test_stored_episodes_are_learned_from_without_sampling(name: str, tmp_path: Path, model: Path) -> None:
     train(config(tmp_path / "first", model, steps=2, eval_tasks=0, keep_episodes_every=1), experiment())
     stored = {row["id"] for row in read_episodes(tmp_path / "first", "phase = 'train'")}
-    settings = config(tmp_path / name, model, algorithm=name, episodes=str(tmp_path / "first"), groups=2)
+    settings = config(tmp_path / name, model, algorithm=name, learn_from=str(tmp_path / "first"), groups=2)
     trainer = Trainer(settings, experiment(), small())
     before, seen = [p.detach().clone() for p in trainer.model.parameters()], []
     for _ in range(2):
@@ -219,7 +219,7 @@ def test_stored_episodes_are_learned_from_without_sampling(name: str, tmp_path: 
 def test_a_run_without_episodes_is_refused(tmp_path: Path, model: Path) -> None:
     train(config(tmp_path / "first", model, steps=1, eval_tasks=0, keep_episodes_every=0), experiment())
     with pytest.raises(ValueError, match="found no episodes"):
-        Trainer(config(tmp_path, model, episodes=str(tmp_path / "first")), experiment(), small())
+        Trainer(config(tmp_path, model, learn_from=str(tmp_path / "first")), experiment(), small())
 
 
 def test_a_run_with_a_critic_goes_on_as_if_it_had_never_stopped(tmp_path: Path, model: Path) -> None:

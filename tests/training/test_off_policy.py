@@ -149,7 +149,7 @@ def by_the_plain_model(plain: LoadedModel, groups: Sequence[EpisodeGroup], table
 def test_on_stored_episodes_the_policy_is_the_learner_s_own(name: str, tmp_path: Path, model: Path) -> None:
     train(config(tmp_path / "first", model, steps=1, eval_tasks=0), experiment())
     loaded, plain = moved_from(model)
-    settings = config(tmp_path, model, algorithm=name, episodes=str(tmp_path / "first"))
+    settings = config(tmp_path, model, algorithm=name, learn_from=str(tmp_path / "first"))
     settings = replace(settings, teacher=str(model) if name == "distillation" else "")
     trainer = Trainer(settings, experiment(), loaded)
     groups, _ = asyncio.run(trainer.train_step())
@@ -164,7 +164,7 @@ def test_the_ratio_on_stored_episodes(name: str, against_what_sampled: bool, tmp
     """Without a correction it is the importance weight of the data; with one, the correction is, and the ratio begins at 1."""
     train(config(tmp_path / "first", model, steps=1, eval_tasks=0), experiment())
     loaded, plain = moved_from(model)
-    trainer = Trainer(config(tmp_path, model, algorithm=name, episodes=str(tmp_path / "first")), experiment(), loaded)
+    trainer = Trainer(config(tmp_path, model, algorithm=name, learn_from=str(tmp_path / "first")), experiment(), loaded)
     groups, metrics = asyncio.run(trainer.train_step())
     table, advantage_T = trainer.last[:2]
     assert table.logp_T is not None

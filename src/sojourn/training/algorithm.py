@@ -22,9 +22,9 @@ def applied(experiment: Experiment, config: TrainConfig) -> Experiment:
     if not config.algorithm:
         return experiment
     chosen = preset(config.algorithm)
-    if chosen.credit is None and not compares(chosen.objective) and not config.episodes:
+    if chosen.credit is None and not compares(chosen.objective) and not config.learn_from:
         raise ValueError(
-            f"algorithm '{config.algorithm}' ({chosen.title}) imitates all that it is shown: give it --episodes, a data set or a run "
+            f"algorithm '{config.algorithm}' ({chosen.title}) imitates all that it is shown: give it --learn-from, a data set or a run "
             "folder whose episodes are worth it, or choose 'rft'"
         )
     return replace(
@@ -69,8 +69,8 @@ def _refuse_replay(experiment: Experiment, config: TrainConfig, title: str) -> N
     """Raise for what cannot learn from groups of earlier steps."""
     if experiment.credit is no_credit:
         raise ValueError(f"{title} reads no advantage, by which groups worth remembering are told: replay=0")
-    if config.episodes or "value_S" in reads(experiment.credit):
-        what = "learns from stored episodes only" if config.episodes else "reads values that are not stored"
+    if config.learn_from or "value_S" in reads(experiment.credit):
+        what = "learns from stored episodes only" if config.learn_from else "reads values that are not stored"
         raise ValueError(f"{title} {what}: replay=0")
     if "on-policy" in traits(experiment.objective) and "weighs" not in traits(experiment.credit):
         raise ValueError(

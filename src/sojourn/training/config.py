@@ -55,9 +55,9 @@ class TrainConfig:
     max_minutes: Annotated[float, Range(0)] = 0.0
     """Stop training, and evaluate, after so many minutes since the start; 0 for no limit."""
     groups: Annotated[int, Range(1)] = 8
-    """Tasks a step.  Raise it for a less noisy gradient."""
+    """Groups of episodes a step, each on a task of its own.  Raise it for a less noisy gradient."""
     group_size: Annotated[int, Range(1)] = 8
-    """Episodes a task.  Raise it so that rare successes are seen."""
+    """Episodes of a group.  Raise it so that rare successes are seen."""
     max_turns: Annotated[int, Range(1)] = 8
     """Steps of the world in an episode."""
     max_acts: Annotated[int, Range(0)] = 0
@@ -89,7 +89,7 @@ class TrainConfig:
     teacher: str = ""
     """The reference, where it is not the first policy, and the teacher of distillation: a model as in `model`.  Its
     tokenizer must be the policy's."""
-    episodes: str = ""
+    learn_from: str = ""
     """What is learned from in place of sampling: a run folder, whose training episodes they are, or a data set (docs/data.md)."""
     replay: Annotated[int, Range(0)] = 0
     """Groups of earlier steps that are remembered, to stand in for those of a step that carry no signal; 0 for none.  Raise it where

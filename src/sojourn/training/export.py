@@ -68,7 +68,7 @@ def card(run: RunFolder, config: dict[str, Any], *, model: str = "", role: str =
         "Licence of the base": licence or "not known here: see the base model",
         **({"Role": role} if role else {}),
         "Algorithm": learned,
-        "Data": config.get("data") or config.get("episodes") or "sampled in the recipe's world",
+        "Data": config.get("data") or config.get("learn_from") or "sampled in the recipe's world",
         "Reward": "none: it imitates the data" if data.exists() else paid,
         "Steps": str(run.summary().get("steps", len(run.metrics()))),
         "Seed": str(config["seed"]),

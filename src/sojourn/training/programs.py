@@ -36,7 +36,7 @@ def sampled(experiment: Experiment, config: TrainConfig) -> Program:
     program, grow = experiment.program, TREES.get(_needs(config))
     if grow is not None and program in (react, choose, markov):
         program = grow(program)
-    if isinstance(program, Search) and not config.episodes and not isinstance(world := experiment.environment(), Restorable):
+    if isinstance(program, Search) and not config.learn_from and not isinstance(world := experiment.environment(), Restorable):
         raise ValueError(
             f"{type(world).__name__} cannot go back to an earlier state, which a tree of actions does: give it `snapshot` and `restore`, or "
             "choose an algorithm that compares whole episodes"

@@ -57,7 +57,7 @@ class Trainer:
         self.experiment = experiment = programs.played(algorithm.applied(experiment, config), config)
         self.program = programs.sampled(experiment, config)
         kinds = kinds_for(experiment.objective, experiment.credit)
-        self.stored = Stored(config.episodes, seed=config.seed, kinds=kinds) if config.episodes else None
+        self.stored = Stored(config.learn_from, seed=config.seed, kinds=kinds) if config.learn_from else None
         self._refuse()
         self.players = compute(lambda: players(config, experiment, model, engine))
         self.learners = [player for player in self.players.values() if player.learning is not None]
