@@ -19,8 +19,8 @@ from sojourn.store.run import differences
 ANY = frozenset(
     {
         "run", "steps", "sampling_rounds", "value_rollouts", "epochs", "minibatches", "warmup_steps", "max_minutes", "groups",
-        "group_size", "concurrency", "retries", "max_errors", "algorithm", "teacher", "episodes", "replay", "optimizer", "token_budget",
-        "eval_greedy", "eval_before", "eval_before_of", "eval_every", "checkpoint_every", "keep_episodes_every", "profile",
+        "group_size", "concurrency", "retries", "max_errors", "sample_seconds", "algorithm", "teacher", "learn_from", "replay", "optimizer",
+        "token_budget", "eval_greedy", "eval_before", "eval_before_of", "eval_every", "checkpoint_every", "keep_episodes_every", "profile",
     }
 )  # fmt: skip
 """Fields that the evaluation before the first step does not depend on."""
