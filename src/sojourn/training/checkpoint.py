@@ -60,8 +60,8 @@ def save(folder: Path, step: int, learner: Learner, state: dict[str, Any], other
     def write(path: Path) -> None:
         path.mkdir()
         save_file(weights, path / LEAD)
-        for name, part in {"optimizer": learner.optimizer, **others}.items():
-            torch.save(part.state_dict(), path / f"{name}.pt")
+        for name, each in {"optimizer": learner.optimizer, **others}.items():
+            torch.save(each.state_dict(), path / f"{name}.pt")
         (path / "state.json").write_text(json.dumps({"step": step, **state}))
 
     if target not in _all(folder):
@@ -114,17 +114,17 @@ def rank(path: Path) -> int:
 def load(path: Path, learner: Learner, others: Mapping[str, Stateful]) -> dict[str, Any]:
     """Restore weights, optimizer and the others; returns the state given to `save`, with `step`."""
     load_weights(path, learner.model, learner.adapter)
-    load_parts(path, {"optimizer": learner.optimizer, **others})
+    restore(path, {"optimizer": learner.optimizer, **others})
     with _readable(path):
         state: dict[str, Any] = json.loads((path / "state.json").read_text())
     return state
 
 
-def load_parts(path: Path, parts: Mapping[str, Stateful]) -> None:
-    """Restore parts by the names that they were saved under."""
+def restore(path: Path, states: Mapping[str, Stateful]) -> None:
+    """Restore what was saved, by its names."""
     with _readable(path):
-        for name, part in parts.items():
-            part.load_state_dict(torch.load(path / f"{name}.pt", weights_only=True))
+        for name, each in states.items():
+            each.load_state_dict(torch.load(path / f"{name}.pt", weights_only=True))
 
 
 @contextmanager

@@ -138,14 +138,14 @@ class Learning:
         policy_learns = experiment.critic is None or experiment.critic.policy_learns(step - self.config.warmup_steps)
         blind = self._blind(groups, step) if "blind_logp" in reads(experiment.objective) else ()
         updates: list[dict[str, float]] = []
-        for part in self._minibatches(trained, step):
+        for minibatch in self._minibatches(trained, step):
             update: dict[str, float] = {}
             if policy_learns:
                 update |= self.learner.update(
-                    groups, part, advantage_T, experiment.objective, fresh=not updates and not stale, blind=blind
+                    groups, minibatch, advantage_T, experiment.objective, fresh=not updates and not stale, blind=blind
                 )
             if critic is not None:
-                update |= critic.update(groups, part, target_T)
+                update |= critic.update(groups, minibatch, target_T)
             updates.append(update)
         for name in dict.fromkeys(name for update in updates for name in update):  # some may have had nothing to train
             learned[name] = float(np.mean([update[name] for update in updates if name in update]))

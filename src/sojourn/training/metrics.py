@@ -110,6 +110,6 @@ def advantages_by_span(
     group_of_row = [index for index, group in enumerate(groups) for episode in group.episodes for _ in episode.actions]
     result: list[dict[int, NDArray[np.float32]]] = [{} for _ in groups]
     for row, group in enumerate(group_of_row):
-        part = advantage_T[table.start_S[row] : table.start_S[row + 1]]
-        result[group][int(table.span_S[row])] = part.astype(np.float32)
+        own_T = advantage_T[table.start_S[row] : table.start_S[row + 1]]
+        result[group][int(table.span_S[row])] = own_T.astype(np.float32)
     return result

@@ -115,7 +115,7 @@ class Player:
         """What is trained, by name; of an adapter without its own name."""
         return dict(trained(self.model, self.adapter))
 
-    def parts(self, *, lead: bool) -> dict[str, Stateful]:
+    def saved(self, *, lead: bool) -> dict[str, Stateful]:
         """What a checkpoint holds of it, by file.  The weights and the optimizer of the lead have names of their own."""
         learning, prefix = self.learning, "" if lead else f"{self.name}."
         if learning is None:
@@ -127,7 +127,7 @@ class Player:
             found["critic"] = learning.critic
         if learning.learner.reference is not None and self.experiment.reference.every:
             found["reference"] = learning.learner.reference
-        return {f"{prefix}{name}": part for name, part in found.items()}
+        return {f"{prefix}{name}": each for name, each in found.items()}
 
     def facts(self, *, lead: bool = False) -> dict[str, Any]:
         """What others must know to load its weights from a checkpoint, fit for JSON (`weights.origin`)."""
@@ -193,7 +193,7 @@ class FormerPlayer(Player):
             for view in self.of.view([group]) if version != NOW else ():
                 self.league.record(version, [episode.total for episode in view.valid])
 
-    def parts(self, *, lead: bool) -> dict[str, Stateful]:
+    def saved(self, *, lead: bool) -> dict[str, Stateful]:
         assert self.league is not None
         return {f"{self.name}.league": self.league}
 

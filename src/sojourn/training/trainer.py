@@ -335,14 +335,14 @@ class Trainer:
 
     def others(self) -> dict[str, checkpoint.Stateful]:
         """What a checkpoint holds beside the lead and its optimizer: by role, but for the lead's own."""
-        parts = [player.parts(lead=player is self.lead) for player in self.players.values()]
-        return {name: part for each in parts for name, part in each.items()}
+        saved = [player.saved(lead=player is self.lead) for player in self.players.values()]
+        return {name: state for each in saved for name, state in each.items()}
 
     def load_weights(self, path: Path) -> None:
         """Play with the weights of a checkpoint, all roles' and those of former selves; learning begins anew."""
         checkpoint.load_weights(path, self.model, self.lead.adapter)
-        playing = {name: part for name, part in self.others().items() if name.endswith((".weights", ".league"))}
-        checkpoint.load_parts(path, playing)
+        playing = {name: state for name, state in self.others().items() if name.endswith((".weights", ".league"))}
+        checkpoint.restore(path, playing)
         self._renew()
 
     def advantages(self, groups: Sequence[EpisodeGroup]) -> list[dict[int, NDArray[np.float32]]]:
