@@ -9,6 +9,7 @@ and the clusters of its repetition penalty are the equal ones.  Base: `recipes/s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,7 +18,7 @@ from sums import HELD_OUT, Sums, task, truth
 
 from sojourn.credit import ZeroSignal, grpo
 from sojourn.environments import TaskList
-from sojourn.evidence import Claim
+from sojourn.evidence import Claim, Look
 from sojourn.learner import OptimizerConfig
 from sojourn.objectives import Aggregation, Clip, Kl, PolicyGradient, Reference
 from sojourn.rendering.protocols import PlainText
@@ -93,7 +94,36 @@ def experiment(config: Config) -> Experiment:
 
 
 WORLD = "sums that the challenger asks"
-ARMS = {"r-zero": {}, "untrained challenger": {"challenger": "untrained"}, "true labels": {"labels": "true"}}
+ARMS = {"r-zero": {}, "untrained": {"challenger": "untrained"}, "true": {"labels": "true"}}
+
+
+def gain(arm: str, after: str = "after/sampled", before: str = "before/sampled") -> Callable[[Look], float]:
+    return lambda look: look(arm, after) - look(arm, before)
+
+
+CLAIMS = {
+    "first": Claim(says="the solver rises in the first round", value=gain("r-zero", "round 1"), at_least=0.02),
+    "second": Claim(says="and in the second", value=gain("r-zero", "after/sampled", "round 1"), at_least=0.02),
+    "challenger": Claim(
+        says="5 points more than with questions of an untrained challenger",
+        value=lambda look: gain("r-zero")(look) - gain("untrained")(look),
+        at_least=0.05,
+    ),
+    "true": Claim(
+        says="what true labels of the same questions would have added",
+        value=lambda look: gain("true")(look) - gain("r-zero")(look),
+    ),
+    "before": Claim(says="held-out sums solved before training", value=lambda look: look("r-zero", "before/sampled")),
+    "labels 1": Claim(says="true among the voted labels, first round", value=lambda look: look("r-zero", "round 1, true labels")),
+    "labels 2": Claim(
+        says="true among the voted labels, second round", value=lambda look: look("r-zero", "round 2, true labels")
+    ),
+    "pool": Claim(
+        says="questions in the pool of the second round, over those of an untrained challenger",
+        value=lambda look: look("r-zero", "round 2, pool") - look("untrained", "round 2, pool"),
+        form=".0f",
+    ),
+}
 
 
 def figures(run: RunFolder) -> dict[str, float | dict[str, float]]:
@@ -102,8 +132,7 @@ def figures(run: RunFolder) -> dict[str, float | dict[str, float]]:
         run.path, "select task, avg(success::int) as success from episodes where phase = 'eval-during-sampled' group by all"
     )
     found: dict[str, float | dict[str, float]] = {"round 1": {row["task"]: row["success"] for row in rows}}
-    for number, row in enumerate(
-        run.metrics()[run.config()["challenges"] :: run.config()["challenges"] + run.config()["solutions"]], 1
-    ):
+    first, length = run.config()["challenges"], run.config()["challenges"] + run.config()["solutions"]
+    for number, row in enumerate(run.metrics()[first::length], 1):
         found |= {f"round {number}, {name}": value for name, value in row["curriculum"].items()}
     return found

@@ -40,14 +40,17 @@ class Played:
         self.asked, self.answers = asked, answers or {}
         self.episodes: list[Episode] = []
 
-    async def __call__(self, tasks: Sequence[Task], *, size: int, program: Any = None, environment: Any = None) -> list[EpisodeGroup]:
+    async def __call__(
+        self, tasks: Sequence[Task], *, size: int, program: Any = None, environment: Any = None
+    ) -> list[EpisodeGroup]:
         groups = []
         for task in tasks:
             group = EpisodeGroup(task.id, task, TrajectoryTree())
             said = self.asked if program else self.answers[task.data["question"]].split()
             assert len(said) == size
             group.episodes = [
-                Episode(f"{task.id}/{n}", task, group.tree, info={"question" if program else "answer": text}) for n, text in enumerate(said)
+                Episode(f"{task.id}/{n}", task, group.tree, info={"question" if program else "answer": text})
+                for n, text in enumerate(said)
             ]
             groups.append(group)
             self.episodes += group.episodes if program else []
@@ -117,7 +120,9 @@ def test_an_answer_is_held_to_its_label(recipe: Any) -> None:
     assert paid(None, "15") == {}
 
 
-def test_they_take_turns_and_voting_is_no_lesson(recipe: Any, rounds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_take_turns_and_voting_is_no_lesson(
+    recipe: Any, rounds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = recipe.config(
         run=str(tmp_path), challenges=1, solutions=1, asked=6, votes=3, groups=2, group_size=4, low=0.0, high=1.0, max_tokens=2
     )
@@ -148,7 +153,7 @@ def test_they_take_turns_and_voting_is_no_lesson(recipe: Any, rounds: Any, tmp_p
     object.__setattr__(run.experiment, "environment", paying)
     for step, who in enumerate(["challenger", "solver"]):
         before = {name: [p.clone() for p in player.model.parameters()] for name, player in run.players.items()}
-        groups, metrics = asyncio.run(run.train_step())
+        groups, _ = asyncio.run(run.train_step())
         moved = {
             name: any(not torch.equal(*pair) for pair in zip(player.model.parameters(), before[name], strict=True))
             for name, player in run.players.items()
