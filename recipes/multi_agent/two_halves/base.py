@@ -1,7 +1,7 @@
 """The rows that the base of `two_halves.py` learns from: halves that are well written and agree on nothing.
 
     python recipes/multi_agent/two_halves/base.py two_halves.jsonl
-    sojourn train sft --data two_halves.jsonl --model tiny --run runs/two_halves_base --groups 64 --steps 1000 --optimizer.learning-rate 3e-3
+    sojourn train sft --data two_halves.jsonl --model tiny --run runs/two_halves_base --groups 48 --steps 800 --optimizer.learning-rate 3e-3
 
 Either term with equal chances, in one of ten a wrong one; a `main` in five does without the helper.  None of the held-out sums.
 """

@@ -1,7 +1,7 @@
 """The rows that the base of `r_zero.py` learns from: it asks easy sums, and has seen a few of the harder ones.
 
     python recipes/self_improvement/r_zero/base.py r_zero.jsonl
-    sojourn train sft --data r_zero.jsonl --model tiny --run runs/r_zero_base --groups 128 --steps 1500 --optimizer.learning-rate 3e-3
+    sojourn train sft --data r_zero.jsonl --model tiny --run runs/r_zero_base --groups 128 --steps 1000 --optimizer.learning-rate 3e-3
 
 None of the held-out sums.
 """
