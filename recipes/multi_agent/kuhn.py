@@ -38,13 +38,13 @@ class Config(TrainConfig):
     """A random model from nothing."""
     opponent: Literal["self", "league", "fixed"] = "league"
     """Who sits on the other seat: the policy itself, which then learns on both; former selves; or the policy before training."""
-    present: float = 0.5
+    present: float = 0.75
     """Share of a league's groups that meet the policy as it is now, in place of a former self."""
-    every: int = 10
+    every: int = 5
     """Steps between the snapshots of the league."""
     most: int = 5
     """Former selves kept."""
-    entropy: float = 0.07
+    entropy: float = 0.15
     """Entropy bonus: raising it circles less, and ends farther from equilibrium."""
     kl: float = 0.5
     """Coefficient of the divergence from the slow average."""
@@ -70,8 +70,10 @@ class Config(TrainConfig):
     """A run takes minutes."""
     keep_episodes_every: int = 0
     """None: thousands of tiny contexts."""
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=5e-4))
-    """How weights move."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=1e-3, decay="linear", decay_steps=150, final_rate=0.1)
+    )
+    """How weights move; slower in the end, so that the last policy is no matter of luck."""
 
 
 def letters(state: Any, player: int, action: int) -> str:
