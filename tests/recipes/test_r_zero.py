@@ -18,7 +18,8 @@ from helpers import small
 from sojourn.cli.recipe import load
 from sojourn.core import Action, Episode, EpisodeGroup, Task, TrajectoryTree
 from sojourn.curriculum import Outcome
-from sojourn.training import Trainer
+from sojourn.store import RunFolder, query
+from sojourn.training import Trainer, train
 
 RECIPE = Path(__file__).parents[2] / "recipes/self_improvement/r_zero.py"
 
@@ -165,3 +166,34 @@ def test_they_take_turns_and_voting_is_no_lesson(
     for number, group in enumerate(learned_from):
         told = {reason for reason, where in zip(learned.reason_E, learned.table.group_E, strict=True) if where == number}
         assert group.task.data["label"] or all(told), "what has no label is not trained"
+
+
+def test_figures_tell_of_each_round(recipe: Any, tmp_path: Path) -> None:
+    """Every figure that a claim reads is there, and the pool of a round is told once."""
+    config = recipe.config(
+        run=str(tmp_path / "run"), model="tiny", challenges=1, solutions=1, asked=4, votes=2, steps=4, eval_every=2, groups=2,
+        group_size=2, eval_tasks=3, checkpoint_every=0,
+    )  # fmt: skip
+    train(config, recipe.experiment(config))
+    run = RunFolder(tmp_path / "run")
+    found = recipe.module.figures(run)
+    assert set(found["round 1"]) == {
+        row["task"] for row in query(run.path, "select task from episodes where phase = 'eval-after-sampled'")
+    }
+    told = [row["curriculum"] for row in run.metrics()]
+    assert told[0] == {} and told[1] == told[2], "the pool of a round is there until the next one"
+    assert [found[f"round {n}, pool"] for n in (1, 2)] == [told[1]["pool"], told[3]["pool"]]
+    read = {name for claim in recipe.module.CLAIMS.values() for name in names(claim)}
+    assert read - found.keys() == {"before/sampled", "after/sampled"}
+
+
+def names(claim: Any) -> set[str]:
+    """The figures that a claim looks at."""
+    seen: set[str] = set()
+
+    def look(arm: str, figure: str) -> float:
+        seen.add(figure)
+        return 0.0
+
+    claim.value(look)
+    return seen

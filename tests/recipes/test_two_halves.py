@@ -17,7 +17,8 @@ from sojourn.cli.recipe import load
 from sojourn.core import Action, Episode, EpisodeGroup, Kind, Span, StopReason, Task, TrajectoryTree, total
 from sojourn.credit import columns
 from sojourn.objectives.presets import preset
-from sojourn.training import Trainer
+from sojourn.store import RunFolder
+from sojourn.training import Trainer, train
 from sojourn.training.seats import views
 
 RECIPE = Path(__file__).parents[2] / "recipes/multi_agent/two_halves.py"
@@ -142,3 +143,23 @@ def test_a_stranger_writes_the_helper(recipe: Any, tmp_path: Path) -> None:
         [group] = asyncio.run(run.evaluate(run.held_out(1), how))
         spoke = {group.tree[span].agent: group.tree[span].policy for span in group.episodes[0].actions}
         assert spoke == {"main": "main", "helper": who}
+
+
+def test_figures_are_shares_of_the_joint_maximum_whatever_was_paid(recipe: Any, tmp_path: Path) -> None:
+    config = recipe.config(
+        run=str(tmp_path / "run"),
+        model="tiny",
+        pay="own",
+        steps=1,
+        groups=2,
+        group_size=2,
+        eval_tasks=3,
+        max_tokens=4,
+        checkpoint_every=0,
+    )
+    train(config, recipe.experiment(config))
+    found = recipe.module.figures(RunFolder(tmp_path / "run"))
+    assert {name: set(values.values()) for name, values in found.items()} == {
+        f"share/{when}-{how}": {0.0} for when in ("before", "after") for how in ("sampled", "stranger")
+    }
+    assert all(len(values) == 3 for values in found.values())
