@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sums import ASK, HELD_OUT, QUESTION, task, truth
+from sums import ASK, NEVER, QUESTION, task, truth
 
 from sojourn.core import Episode, Task, TaskSource
 from sojourn.curriculum import Outcome, Uniform
@@ -72,7 +72,7 @@ class Rounds:
 
     async def _labelled(self, play: Play) -> list[dict[str, str]]:
         """The pool of a round."""
-        questions = [question for question in await self._asked(self.config.asked, play) if question not in HELD_OUT]
+        questions = [question for question in await self._asked(self.config.asked, play) if question not in NEVER]
         groups = await play([task(question) for question in questions], size=self.config.votes)
         votes = {g.task.data["question"]: vote([e.info["answer"] for e in g.valid]) for g in groups if g.valid}
         pool = {q: label for q, (label, share) in votes.items() if self.config.low <= share <= self.config.high}

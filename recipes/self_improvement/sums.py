@@ -11,7 +11,9 @@ ASK = "ask"
 """What the challenger reads."""
 QUESTION = re.compile(r"[1-9]\d{0,2}\+[1-9]\d{0,2}")
 HELD_OUT = [f"{10 + n // 90}+{10 + n % 90}" for n in Random(0).sample(range(8100), 300)]
-"""Of 8100 sums of two numbers with two digits; never trained on."""
+"""Of 8100 sums of two numbers with two digits."""
+NEVER = {text for question in HELD_OUT for text in (question, "+".join(question.split("+")[::-1]))}
+"""What is not trained on: those, in either order."""
 
 
 def truth(question: str) -> str:

@@ -84,10 +84,10 @@ def test_three_of_four_equal_answers_are_paid_a_half(recipe: Any) -> None:
 
 
 @pytest.mark.parametrize(("labels", "label"), [("vote", "14"), ("true", "15")])
-def test_the_pool_holds_what_was_voted_on_in_the_band(recipe: Any, rounds: Any, labels: str, label: str) -> None:
+def test_the_pool_holds_what_was_voted_on_in_the_band(recipe: Any, labels: str, label: str) -> None:
     """Shares 3/4, 1, 1/4, 1/2; only the first and the last are between 0.3 and 0.8, and one of the two votes is right."""
     curriculum = made(recipe, labels=labels, challenges=1)
-    held_out = rounds.HELD_OUT[0]
+    held_out = "+".join(sys.modules["sums"].HELD_OUT[0].split("+")[::-1])
     asyncio.run(curriculum.next(4, Played(["1+1"] * 4)))
     answers = {"7+8": "14 14 14 15", "1+1": "2 2 2 2", "9+9": "1 2 3 4", "6+6": "12 12 3 4"}
     tasks = asyncio.run(curriculum.next(3, Played(["7+8", "1+1", "9+9", held_out, "6+6"], answers)))

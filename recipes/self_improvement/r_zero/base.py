@@ -31,7 +31,7 @@ def rows(count: int, seed: int = 0) -> Iterator[dict[str, object]]:
     for number in range(count):
         asks = number % 4 == 0
         shares = DIGITS.values() if asks else (0.2, 0.2, 0.6)
-        while (text := question(draw, draw.choices(list(DIGITS), list(shares))[0])) in sums.HELD_OUT:
+        while (text := question(draw, draw.choices(list(DIGITS), list(shares))[0])) in sums.NEVER:
             pass
         prompt, answer = (sums.ASK, text) if asks else (text, sums.truth(text))
         yield {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]}
