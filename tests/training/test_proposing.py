@@ -178,4 +178,5 @@ def test_the_mean_absolute_advantage_reaches_the_curriculum(tmp_path: Path) -> N
         returns = [episode.total for episode in group.episodes]
         assert each.advantage == pytest.approx(np.mean([abs(value - np.mean(returns)) for value in returns]))
         assert each.returns == {"actor": tuple(returns)}
+        assert each.answers == tuple(episode.tree[episode.actions[-1]].message.text.strip() for episode in group.episodes)
     assert any(each.advantage for each in heard)

@@ -20,6 +20,7 @@ class Outcome:
 
     success_rate: share of its episodes that solved the task.  zero_signal: all its returns were equal, so that it taught nothing.
     returns: of its episodes, by role that learns.  advantage: mean |A| over its episodes, of the last role that learned from it.
+    answers: what its episodes said last; what most of them say is a label where there is none.
     """
 
     task: Task
@@ -27,6 +28,7 @@ class Outcome:
     zero_signal: bool
     returns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     advantage: float = 0.0
+    answers: tuple[str, ...] = ()
 
 
 class Play(Protocol):

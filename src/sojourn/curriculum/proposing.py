@@ -19,7 +19,7 @@ from sojourn.curriculum.curriculum import Curriculum, Outcome, Play, dealt
 
 
 def learnable(outcome: Outcome) -> float:
-    """1 - |2 p - 1|: most for a task that is solved half of the time.  [R-Zero, eq. 4]"""
+    """1 - |2 p - 1|: most for a task that is solved half of the time.  [R-Zero; there p is the share of the solver's commonest answer]"""
     return 1 - abs(2 * outcome.success_rate - 1)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sojourn.core import Episode, EpisodeGroup, Kind
 from sojourn.credit import Columns
 from sojourn.curriculum import Outcome
+from sojourn.training.evaluations import said_last
 
 
 def entropy_estimate(table: Columns) -> float:
@@ -33,7 +34,8 @@ def outcome(group: EpisodeGroup, views: Mapping[str, Sequence[EpisodeGroup]], ad
         return None
     silent = all(len({earned for e in each.valid for earned in e.returns}) == 1 for own in views.values() for each in own)
     returns = {name: tuple(e.total for each in own for e in each.valid) for name, own in views.items()}
-    return Outcome(group.task, float(np.mean([e.success for e in group.valid])), silent, returns, advantage)
+    answers = tuple(said_last(e) for e in group.valid)
+    return Outcome(group.task, float(np.mean([e.success for e in group.valid])), silent, returns, advantage, answers)
 
 
 def statistics(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
