@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,6 +31,8 @@ class Listing:
     """Of what it plays with: packages, data, Sojourn's own text."""
     family: Family | None = None
     """Whose packages it needs, where they may be in a venv of their own (`sojourn envs install`)."""
+    examples: Sequence[str] = ()
+    """What stands for `<...>` in the worlds of it that `sojourn check all` plays."""
 
     @property
     def installed(self) -> str:
@@ -88,12 +90,14 @@ ENVIRONMENTS: dict[str, Listing] = {
         "seeds without end, in both splits",
         "MIT",
         GYMNASIUM,
+        ("FrozenLake-v1", "CartPole-v1"),
     ),
     "reasoning_gym/<family>": Listing(
         "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
         from_reasoning_gym,
         ENDLESS,
         "Apache-2.0",
+        examples=("chain_sum", "sudoku", "maze"),
     ),
     "text/textworld_express/<game>": Listing(
         "cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays, peckingorder; legal actions, oracle; needs Java",
@@ -103,24 +107,28 @@ ENVIRONMENTS: dict[str, Listing] = {
         "1000 train, 1000 test (and 1000 dev) a game",
         "Apache-2.0",
         TEXTWORLD_EXPRESS,
+        ("coin", "twc", "cookingworld"),
     ),
     "openspiel/<game>": Listing(
         "several agents: OpenSpiel's games with finitely many actions (kuhn_poker, leduc_poker, ...); needs sojourn[envs-several]",
         from_openspiel,
         ENDLESS,
         "Apache-2.0 (OpenSpiel)",
+        examples=("kuhn_poker", "leduc_poker"),
     ),
     "pettingzoo/<name>": Listing(
         "several agents: PettingZoo's environments with finitely many actions (tictactoe, rps, ...); needs sojourn[envs-several]",
         from_pettingzoo,
         ENDLESS,
         "MIT (PettingZoo)",
+        examples=("tictactoe", "rps"),
     ),
     "textarena/<name>": Listing(
         "several agents: TextArena's games in words (KuhnPoker-v0, SecretMafia-v0, ...); needs sojourn[envs-several]",
         from_textarena,
         ENDLESS,
         "MIT (TextArena)",
+        examples=("KuhnPoker-v0",),
     ),
     **{f"small/{name}": _small(*entry) for name, entry in SMALL_WORLDS.items()},
 }
