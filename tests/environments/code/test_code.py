@@ -34,9 +34,9 @@ CHEATS = {
     "writes results of its own": f"{FORGE}class Solution:\n    def two_sum(self, *_):\n        raise ValueError\n",
     "stops what comes after": f"{FORGE}import builtins\nbuiltins.compile = builtins.exec = lambda *a, **k: None\nclass Solution: pass",
     "redefines the call": "class Solution: pass\ndef _answers(calls): pass\ndef call(*a): return 0",
-    "looks for the tests": "import gc\nclass Solution:\n    def two_sum(self, *a):\n        return [o for o in gc.get_objects() if 'expected' in str(o)[:99]][:1]",
+    "looks for the tests": "import gc\nclass Solution:\n    def two_sum(self, *a): return [o for o in gc.get_objects() if 'expected' in str(o)][:1]",
     "prints a verdict": "print('[true]' * 20)\nclass Solution:\n    def two_sum(self, *_): return None",
-    "hides in a repr": "class R:\n    def __repr__(self): return '__import__(\"os\")._exit(0)'\nclass Solution:\n    def two_sum(self, *_): return R()",
+    "hides in a repr": "class R:\n    def __repr__(self): return 'exit(0)'\nclass Solution:\n    def two_sum(self, *_): return R()",
     "nests deeply": "class R:\n    def __repr__(self): return '(' * 9999\nclass Solution:\n    def two_sum(self, *_): return R()",
     "runs for ever": "while True: pass",
 }

@@ -66,10 +66,10 @@ def test_every_family_on_the_list_ships_its_requirements_and_can_be_named(monkey
     monkeypatch.undo()
     for listing in ENVIRONMENTS.values():
         if listing.family is not None:
-            assert "numpy" in listing.family.requirements.read_text()  # `core` needs it
+            assert not listing.family.modules or "numpy" in listing.family.requirements.read_text()  # `core` needs it
             assert family_of(listing.family.name) is listing.family
         assert listing.tasks and listing.licence
-    with pytest.raises(ValueError, match="choose one of gymnasium"):
+    with pytest.raises(ValueError, match="choose one of .*gymnasium"):
         family_of("alfred")
 
 

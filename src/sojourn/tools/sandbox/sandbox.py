@@ -79,6 +79,10 @@ class Sandbox:
             return [self.python, str(Path(__file__).with_name("wasm.py")), str(limits.memory_mb), *inner[1:]]
         if self.kind == "limits":
             return inner
+        return self.confined(inner, limits, filter_fd=filter_fd, user=user)
+
+    def confined(self, program: list[str], limits: Limits, *, filter_fd: int, user: int | None) -> list[str]:
+        """The same for any program below `/usr`, in bubblewrap."""
         become = [] if user is None else _become(user)
         # fmt: off
         return [
@@ -88,7 +92,7 @@ class Sandbox:
             *_system(self.python),
             "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev",
             "--size", str(limits.disk_mb * MIB), "--tmpfs", "/work", "--chdir", "/work", "--remount-ro", "/",
-            "--", *inner,
+            "--", *program,
         ]
         # fmt: on
 
