@@ -12,6 +12,7 @@ from sojourn.environments.code import humaneval_world, leetcode_world
 from sojourn.environments.data import spider_world, sql_world
 from sojourn.environments.elsewhere import from_elsewhere
 from sojourn.environments.elsewhere.family import Family, here_or_elsewhere
+from sojourn.environments.harbor import harbor_world
 from sojourn.environments.math import ToolArithmetic, gsm8k
 from sojourn.environments.proof import coq_library_world, coq_world
 from sojourn.environments.reasoning_gym import from_reasoning_gym
@@ -109,6 +110,12 @@ ENVIRONMENTS: dict[str, Listing] = {
             ),
         )
     },
+    "harbor/<folder>": Listing(
+        "task folders in the Harbor format whose image is packages and files, run in the sandbox without Docker; oracle",
+        harbor_world,
+        "yours",
+        "yours",
+    ),
     "proof/coq": Listing(
         "generated theorems, to be proved in Coq by hand, in seven levels; restorable, oracle; needs Debian's coq",
         lambda _: coq_world(),
