@@ -33,5 +33,7 @@ def _deeper(text: str) -> str:
 
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit(0 if render() == PAGE.read_text(encoding="utf-8") else "docs/worlds.md is out of date: run python docs/worlds.py")
+        sys.exit(
+            0 if render() == PAGE.read_text(encoding="utf-8") else "docs/worlds.md is out of date: run python docs/worlds.py"
+        )
     PAGE.write_text(render(), encoding="utf-8")

@@ -17,5 +17,9 @@ def test_the_page_is_up_to_date() -> None:
 
 def test_each_listed_world_is_told_of() -> None:
     page = (REPOSITORY / "docs/worlds.md").read_text(encoding="utf-8")
-    missing = [name for name in ENVIRONMENTS if not name.startswith(APART) and f"`{name}`" not in page and name.split("/<")[0] not in page]
+    missing = [
+        name
+        for name in ENVIRONMENTS
+        if not name.startswith(APART) and f"`{name}`" not in page and name.split("/<")[0] not in page
+    ]
     assert not missing

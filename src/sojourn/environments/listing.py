@@ -12,6 +12,8 @@ from sojourn.environments.code import humaneval_world, leetcode_world
 from sojourn.environments.data import spider_world, sql_world
 from sojourn.environments.elsewhere import from_elsewhere
 from sojourn.environments.elsewhere.family import Family, here_or_elsewhere
+from sojourn.environments.games.game_2048 import Game2048
+from sojourn.environments.games.sokoban import Sokoban
 from sojourn.environments.harbor import harbor_world
 from sojourn.environments.math import ToolArithmetic, gsm8k
 from sojourn.environments.proof import coq_library_world, coq_world
@@ -155,6 +157,8 @@ ENVIRONMENTS: dict[str, Listing] = {
         TEXTWORLD_EXPRESS,
         ("coin", "twc", "cookingworld"),
     ),
+    "games/sokoban": _small("Sokoban in symbols, in four levels; legal actions, restorable, oracle", Sokoban),
+    "games/2048": _small("2048 to the tile 32, 64 or 128; legal actions, restorable, oracle", Game2048),
     "games/babyai/<level>": Listing(
         "BabyAI and MiniGrid in words: one level (GoToLocal, MiniGrid-DoorKey-5x5-v0, ...), or 'all' for eight; legal actions, restorable, oracle",
         lambda level: from_elsewhere("sojourn.environments.games.minigrid:babyai", level, python=MINIGRID.interpreter()),
