@@ -1,9 +1,9 @@
 """Workers are killed at random while episodes run: whether anything is lost, and whether throughput recovers.
 
-    python benchmarks/environments/killing.py [--minutes 10] [--every 1.0] [--concurrency 8] [--world small/blocks]
+    python benchmarks/environments/killing.py [--minutes 10] [--after 10] [--every 1.0] [--concurrency 8] [--world small/blocks]
 
 Every `--every` seconds (exponentially distributed) one worker, whichever, gets SIGKILL.  The oracle plays, so that every episode that has
-a result has the full reward.  A line a minute: episodes, kills, retries, episodes a second; then as long again without kills.  Fails if
+a result has the full reward.  A line a minute: episodes, kills, retries, episodes a second; then `--after` minutes without kills.  Fails if
 an episode is lost, has no valid result in spite of its retries, scores less than the oracle does, or if the ledger does not add up.
 """
 
@@ -89,15 +89,16 @@ def judge(episodes: list[Episode], ledger: Ledger) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--after", type=float, default=10.0)
     parser.add_argument("--every", type=float, default=1.0)
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--world", default="small/blocks")
     given = parser.parse_args()
     world = from_elsewhere("sojourn.environments.listing:find", given.world)
     ledger = Ledger()
-    for every in (given.every, None):
+    for minutes, every in ((given.minutes, given.every), (given.after, None)):
         print("with kills" if every else "without")
-        asyncio.run(play(world, given.minutes, every, given.concurrency, ledger))
+        asyncio.run(play(world, minutes, every, given.concurrency, ledger))
     print(ledger, world.make.pool.counts)  # type: ignore[attr-defined]
     world.make.pool.close()  # type: ignore[attr-defined]
 

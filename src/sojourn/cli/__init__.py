@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("sojourn.cli.doctor:doctor", "what is installed, what is missing, and whether it works"),
     "envs": ("sojourn.cli.lists:envs", "the environments that come with Sojourn; envs install FAMILY"),
     "recipes": ("sojourn.cli.recipes:recipes", "the recipes: what they are, and what came of them"),
-    "check": ("sojourn.cli.lists:check", "try whether an environment is sound"),
+    "check": ("sojourn.cli.check:check", "try whether an environment is sound, can be cheated, can be learned"),
     "explain": ("sojourn.cli.lists:explain", "the algorithms; of one: its formula, parts and constants"),
     "bench": ("sojourn.cli.bench:bench", "measure speed, against peers and against what this machine can do"),
     "conformance": ("sojourn.cli.lists:conformance", "hold credit and objectives against the checks, ours or another's"),

@@ -1,4 +1,4 @@
-"""The short commands: `envs`, `check`, `explain`, `conformance`, `report`."""
+"""The short commands: `envs`, `explain`, `conformance`, `report`."""
 
 from __future__ import annotations
 
@@ -26,25 +26,10 @@ def envs(do: Positional[Literal["list", "install"]] = "list", family: Positional
     if do == "install":
         chosen = family_of(family)
         chosen.install()
-        print(f"{chosen.name} is installed in {chosen.venv}")
+        print(f"{chosen.name} is installed in {chosen.venv}" if chosen.modules else f"{chosen.name} is installed")
         return
     rows = {name: (each.description, each.tasks, each.licence, each.installed) for name, each in ENVIRONMENTS.items()}
     _print("environment", rows, "what it is", "tasks", "licence", "installed")
-
-
-def check(environment: Positional[str]) -> None:
-    """Play a few tasks of an environment and try whether it is sound.
-
-    Args:
-        environment: A name as in `sojourn envs`.
-    """
-    from sojourn.core import MultiAgentEnvironment
-    from sojourn.environments import check_environment, check_multi_agent, find
-
-    world = find(environment)
-    several = isinstance(world.make(), MultiAgentEnvironment)
-    for line in check_multi_agent(world) if several else check_environment(world):
-        print(line)
 
 
 def explain(algorithm: Positional[str] = "") -> None:

@@ -88,7 +88,7 @@ def load(name: str) -> Recipe:
     from sojourn.training import TrainConfig
 
     path = find(name)
-    module = _import(path)
+    module = import_file(path)
     config: Any = getattr(module, "Config", None)
     experiment: Any = getattr(module, "experiment", None)
     if not isinstance(config, type) or not issubclass(config, TrainConfig) or not callable(experiment):
@@ -152,7 +152,7 @@ class Beside(MetaPathFinder):
             del sys.modules[name]
 
 
-def _import(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
     """The file as a module, with no compiled copy left beside it.
 
     It is entered in `sys.modules`, where dataclasses and tyro look up its names, under a name of its own: recipes of one stem in two
@@ -169,7 +169,7 @@ def _import(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"recipe {path} cannot be loaded: {_told(error)}") from error
+        raise ValueError(f"{path} cannot be loaded: {_told(error)}") from error
     return module
 
 

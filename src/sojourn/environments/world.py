@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic
-
-from typing_extensions import TypeVar
+from typing import TYPE_CHECKING, Generic
 
 from sojourn.core import Environment, MultiAgentEnvironment, Split, Task, TaskSource, content
 
-E = TypeVar("E", bound=Environment | MultiAgentEnvironment, covariant=True, default=Environment)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    E = TypeVar("E", bound=Environment | MultiAgentEnvironment, covariant=True, default=Environment)
+else:  # a worker's venv has numpy alone
+    from typing import TypeVar
+
+    E = TypeVar("E", bound=Environment | MultiAgentEnvironment, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ DEBIAN = "# debian:"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`name`: its folder in `sojourn/environments`.  modules: what must be found for it to run here."""
+    """`name`: its folder in `sojourn/environments`.  modules: what must be found for it to run here; none where Debian brings all."""
 
     name: str
     modules: Sequence[str]
@@ -57,6 +57,8 @@ class Family:
 
     def is_here(self) -> bool:
         """Whether the packages are in the environment that Sojourn is installed in."""
+        if not self.modules:
+            return not self.missing()
         return all(find_spec(module) is not None for module in self.modules)
 
     def interpreter(self) -> str:
@@ -80,6 +82,10 @@ class Family:
 
     def install(self) -> None:
         """Make the venv, anew if there is one.  Raises `ImportError` with what pip said last, and names what Debian must bring."""
+        if not self.modules:
+            if missing := self.missing():
+                raise ImportError(f"Debian must bring it: apt install --no-install-recommends {' '.join(missing)}")
+            return
         shutil.rmtree(self.venv, ignore_errors=True)
         self.venv.parent.mkdir(parents=True, exist_ok=True)
         _run([sys.executable, "-m", "venv", str(self.venv)])

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from sojourn.tools.sandbox import seccomp
+from sojourn.tools.sandbox.inside.warden import HOME
 from sojourn.tools.sandbox.limits import MIB, Limits
 
 PROBE_S = 60.0
@@ -44,11 +45,13 @@ class Sandbox:
     kind: "bubblewrap"; "wasm" (WebAssembly); "limits" (process limits alone, unsafe).
     python: an interpreter that can be read from within.  Only its standard library is there.
     bwrap: the program bubblewrap.
+    links: names of folders at the root that lie in the session's own folder: `app` makes `/app` what `app` is there (bubblewrap only).
     """
 
     kind: Kind
     python: str
     bwrap: str = "bwrap"
+    links: tuple[str, ...] = ()
 
     @classmethod
     def best(cls, *, unsafe: bool = False) -> Sandbox:
@@ -79,6 +82,10 @@ class Sandbox:
             return [self.python, str(Path(__file__).with_name("wasm.py")), str(limits.memory_mb), *inner[1:]]
         if self.kind == "limits":
             return inner
+        return self.confined(inner, limits, filter_fd=filter_fd, user=user)
+
+    def confined(self, program: list[str], limits: Limits, *, filter_fd: int, user: int | None) -> list[str]:
+        """The same for any program below `/usr`, in bubblewrap."""
         become = [] if user is None else _become(user)
         # fmt: off
         return [
@@ -87,8 +94,9 @@ class Sandbox:
             "--cap-drop", "ALL", "--hostname", "box", "--seccomp", str(filter_fd),
             *_system(self.python),
             "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev",
-            "--size", str(limits.disk_mb * MIB), "--tmpfs", "/work", "--chdir", "/work", "--remount-ro", "/",
-            "--", *inner,
+            "--size", str(limits.disk_mb * MIB), "--tmpfs", "/work", "--chdir", "/work",
+            *(word for name in self.links for word in ("--symlink", f"{HOME}/{name}", f"/{name}")), "--remount-ro", "/",
+            "--", *program,
         ]
         # fmt: on
 

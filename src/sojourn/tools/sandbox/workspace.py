@@ -130,10 +130,11 @@ class Workspace:
         return Ran(peer.output, fault if fault in (None, "timeout") else "exception")
 
     @_in_turn
-    async def shell(self, command: str, *, timeout_s: float | None = None) -> Ran:
+    async def shell(self, command: str, *, timeout_s: float | None = None, fresh: bool = False) -> Ran:
         """Run a bash command; folder, variables and functions live from call to call, processes end with it.
 
-        timeout_s: instead of the limits' own.  Raises NotImplementedError where the sandbox is not bubblewrap.
+        timeout_s: instead of the limits' own.  fresh: in a shell of its own, which knows nothing of the others.
+        Raises NotImplementedError where the sandbox is not bubblewrap.
         """
         branch = self._full("shell")
         timeout_s = self.limits.timeout_s if timeout_s is None else timeout_s
@@ -141,7 +142,8 @@ class Workspace:
         warden = branch.box.warden
         try:
             async with asyncio.timeout(timeout_s + boxes.GRACE_S + 10):
-                answer = await warden.ask("shell", "fault", command=command, state=branch.state, timeout_s=timeout_s, keep=keep)
+                state = "" if fresh else branch.state
+                answer = await warden.ask("shell", "fault", command=command, state=state, timeout_s=timeout_s, keep=keep)
             output = warden.output
             await branch.sweep()
         except (EOFError, ConnectionError):
@@ -154,7 +156,7 @@ class Workspace:
         except BaseException:  # cancelled
             await self._end(branch)
             raise
-        branch.state = branch.state if answer["state"] is None else str(answer["state"])
+        branch.state = branch.state if fresh or answer["state"] is None else str(answer["state"])
         return Ran(output, answer["fault"], answer["exit"])
 
     @_in_turn

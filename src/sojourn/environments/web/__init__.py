@@ -1,0 +1,1 @@
+"""Worlds of web pages, in a real browser."""
