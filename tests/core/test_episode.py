@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+from concurrent.futures.process import BrokenProcessPool
+from http.client import IncompleteRead
+
 import numpy as np
 import pytest
 
-from sojourn.core import ROOT, Episode, EpisodeGroup, Failure, FailureKind, Kind, Span, StopReason, Task, TrajectoryTree
+from sojourn.core import (
+    ROOT,
+    Episode,
+    EpisodeGroup,
+    Failure,
+    FailureKind,
+    Kind,
+    Span,
+    StopReason,
+    Task,
+    TrajectoryTree,
+    broke_beneath,
+)
 
 
 def episode(*span_rewards: dict[str, float], **fields: object) -> Episode:
@@ -39,3 +56,24 @@ def test_success_is_what_the_world_says_else_a_positive_return() -> None:
 def test_what_was_cut_bootstraps_and_what_ended_does_not() -> None:
     cut = {StopReason.TRUNCATED, StopReason.TURN_LIMIT, StopReason.TOKEN_LIMIT}
     assert {reason for reason in StopReason if reason.bootstraps} == cut
+
+
+@pytest.mark.parametrize(
+    ("error", "beneath"),
+    [
+        (IncompleteRead(b""), True),
+        (asyncio.IncompleteReadError(b"", 1), True),
+        (subprocess.TimeoutExpired("a server", 1.0), True),
+        (BrokenProcessPool("a worker died"), True),
+        (OSError(28, "No space left on device"), True),
+        (FileNotFoundError("a path that is wrong"), False),
+        (KeyError("a name that is wrong"), False),
+        (subprocess.CalledProcessError(1, "a command that is wrong"), False),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_server_that_hangs_up_is_no_bug_of_the_code(error: Exception, beneath: bool) -> None:
+    assert broke_beneath(error) is beneath
+    wrapped = RuntimeError("the client's own error")
+    wrapped.__cause__ = error
+    assert broke_beneath(wrapped) is beneath

@@ -11,7 +11,7 @@ from sojourn.core import NotEmpty, Range, check
 from sojourn.engine import SamplingParams
 from sojourn.learner import OptimizerConfig
 from sojourn.policy import Limits
-from sojourn.training import TrainConfig
+from sojourn.training import Evaluation, Rollout, TrainConfig
 from sojourn.training.roles import Role
 
 NAN, INF = float("nan"), float("inf")
@@ -68,6 +68,10 @@ WRONG: list[tuple[type, str, Any, str]] = [
     (SamplingParams, "top_p", 0.0, "above 0 and at most 1"),
     (SamplingParams, "min_p", 1.5, "at least 0 and at most 1"),
     (Limits, "step_seconds", 0.0, "above 0"),
+    (TrainConfig, "optimizer", None, "must be a OptimizerConfig"),
+    (Evaluation, "count", 0, "at least 1"),
+    (Evaluation, "repetitions", 0, "at least 1"),
+    (Evaluation, "ks", (0,), "at least 1"),
 ]
 
 
@@ -90,7 +94,9 @@ def test_a_config_that_is_changed_is_checked_again() -> None:
         replace(Recipe(), groups=0)
 
 
-@pytest.mark.parametrize("kind", [TrainConfig, OptimizerConfig, SamplingParams, Limits, Role], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [TrainConfig, OptimizerConfig, SamplingParams, Limits, Role, Evaluation, Rollout], ids=lambda kind: kind.__name__
+)
 def test_every_number_has_a_range(kind: type) -> None:
     free = {"seed"} if kind is SamplingParams else set()  # hashes are of any size
     plain = {field.name for field in fields(kind) if field.type in ("int", "float", int, float)}

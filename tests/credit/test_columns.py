@@ -37,6 +37,12 @@ def test_a_reward_that_no_action_caused_is_refused() -> None:
         columns([bad])
 
 
+def test_a_reward_that_is_no_number_is_refused_wherever_it_lies() -> None:
+    for bad in (group([Script([Turn(reward=float("nan"))])]), group([Script([Turn()], final=float("inf"))])):
+        with pytest.raises(ValueError, match="episode .*: reward '.*' is (nan|inf); pay finite numbers"):
+            columns([bad])
+
+
 def test_the_final_reward_lies_on_the_last_token_of_every_leaf() -> None:
     c = columns([group([Script([Turn(2, reward=0.25)], final=3.0, branches=[Script([Turn(2)]), Script([Turn(1)])])])])
     assert c.reward_T.tolist() == [0, 0.25, 0, 3.0, 3.0]

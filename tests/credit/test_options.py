@@ -92,6 +92,10 @@ def test_no_part_is_made_of_a_wrong_option(kind: type) -> None:
         (lambda: sojourn.credit.ProcessRewards(turn_terms="tool"), r"must be a tuple; for one item write \(item,\)"),
         (lambda: PassK(k=2.5), r"PassK\(k=2.5\): must be a whole number"),
         (lambda: GPG(scale=0.0), "must lie at or above 1e-09"),
+        (lambda: sojourn.credit.Extremes(seed=-1), "must lie at or above 0"),
+        (lambda: sojourn.objectives.ClipCov(seed=-1), "must lie at or above 0"),
+        (lambda: sojourn.objectives.Reference(every=-1), "must lie at or above 0"),
+        (lambda: PolicyGradient(kl=0.04), "kl=0.04.: must be a Kl"),  # type: ignore[arg-type]
         (lambda: MaxRL(epsilon=-1e-6), "must lie at or above 0"),
         (lambda: Sum(parts=(grpo(), rloo()), weights=(float("nan"), 1.0)), "must be a number"),
         (lambda: Mix(parts=(Supervised(),), weights=(float("inf"),)), "must be finite"),

@@ -155,6 +155,8 @@ def test_one_environment_for_all_episodes_is_found() -> None:
         check_environment(World(lambda: one, Tasks()))
     with pytest.raises(ValueError, match="give what makes a fresh one"):
         check_environment(World(one, Tasks()))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the environment is a World: give its `make`"):
+        check_environment(World(World(Counter, Tasks()), Tasks()))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="gave a dict"):
         check_environment(World(dict, Tasks()))
 

@@ -188,6 +188,8 @@ def test_both_pass_the_checker() -> None:
 def test_a_function_or_a_class_that_does_not_fit_is_refused_when_the_world_is_made() -> None:
     with pytest.raises(ValueError, match=r"expected a function of \(prompt, completion\)"):
         from_function(lambda completion: 1.0, ["a"])  # type: ignore[arg-type, misc]
+    with pytest.raises(ValueError, match="'exact' as reward: give a function"):
+        from_function("exact", ["a"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="prompts='abc': give a list of texts"):
         from_function(lambda p, c: 1.0, "abc")
     with pytest.raises(ValueError, match=r"test=\[1\]"):

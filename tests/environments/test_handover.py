@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,11 @@ from sojourn.core import (
     Message,
     Observation,
     Task,
+    ToolSpec,
     TrajectoryTree,
     Transition,
     handover,
+    user,
 )
 from sojourn.environments import World, check_environment
 from sojourn.policy import Limits, Session
@@ -109,6 +112,25 @@ def test_legal_actions_are_texts(found: object) -> None:
         check_environment(World(lambda: world(methods={"legal_actions": lambda self: found}), Tasks()))
     with pytest.raises(ValueError, match=r"Mine\.legal_actions returned"):
         asyncio.run(choose(FirstContext(world(methods={"legal_actions": lambda self: found}))))
+
+
+@pytest.mark.parametrize(
+    ("tools", "said"),
+    [
+        (None, "None; expected a tuple of ToolSpec"),
+        (("calc",), "a str, 'calc'; expected a ToolSpec"),
+        ((ToolSpec("a", ""), ToolSpec("a", "")), "names that differ"),
+    ],
+    ids=repr,
+)
+def test_tools_are_definitions(tools: object, said: str) -> None:
+    wrong = {"methods": {"tools": tools}}
+    with pytest.raises(ValueError, match=f"Mine.tools gave .*{said}"):
+        check_environment(World(made(wrong), Tasks()))
+    policies: Any = {"actor": SimpleNamespace(renderer=None)}
+    playing = Session(Episode("e", Task("t"), TrajectoryTree()), made(wrong)(), policies, seed=0, limits=Limits())
+    with pytest.raises(ValueError, match=f"Mine.tools gave .*{said}"):
+        playing.open([user("q")])
 
 
 def test_an_oracle_gives_actions() -> None:

@@ -346,6 +346,12 @@ def test_an_answer_that_is_begun_is_gone_on_with(make_tokenizer: MakeTokenizer, 
     assert text_of(opened.observe(user("r"))) == text_of(say(opened, []).observe(user("r")))
 
 
+def test_an_answer_without_a_question_is_refused(make_tokenizer: MakeTokenizer) -> None:
+    """It would stand without the header of its turn."""
+    with pytest.raises(ValueError, match="begin with a user message"):
+        ChatRenderer(make_tokenizer("chatml"), PlainText()).open([assistant("The answer is")], ())
+
+
 @pytest.mark.parametrize(("prompt", "begun"), [("<think>\n", "<think>"), ("<think>\n\n</think>\n\n", ""), ("", "")])
 def test_what_the_template_begins_is_known(make_tokenizer: MakeTokenizer, prompt: str, begun: str) -> None:
     source = (

@@ -189,6 +189,8 @@ def test_a_tool_without_a_tag_is_refused() -> None:
 def test_plain_text_cannot_call() -> None:
     with pytest.raises(ValueError, match="plain text cannot call tool 'look'"):
         PlainText().format(Action("", (ToolCall("look"),)))
+    with pytest.raises(ValueError, match="a block of code cannot call tool 'look'"):
+        CodeFence().format(Action("", (ToolCall("look"),)))
 
 
 DRAFTS = ["", "hm\n", *(f"maybe {BY_NAME[name].format(Action('', answer='draft'))} no " for name in BY_NAME)]

@@ -196,6 +196,17 @@ def test_a_bug_of_a_tool_is_raised_as_it_is() -> None:
         asyncio.run(tool(has_a_bug).call({}))
 
 
+@pytest.mark.parametrize("error", [StopIteration(3), asyncio.CancelledError(), GeneratorExit()])
+def test_what_a_tool_raises_in_its_thread_is_not_waited_for(error: BaseException) -> None:
+    def raises() -> None:
+        raise error
+
+    expected = RuntimeError if isinstance(error, StopIteration) else type(error)
+    with pytest.raises(expected) as caught:
+        asyncio.run(tool(raises, timeout_s=5.0).call({}))
+    assert caught.type is expected  # and not the InfrastructureError of a missed deadline, which is a RuntimeError, too
+
+
 def test_a_result_that_is_no_error_is_no_failure() -> None:
     assert call(power, base=3).failure is None
 

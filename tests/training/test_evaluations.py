@@ -16,7 +16,7 @@ from pennies import game
 from small_run import config, experiment
 
 from sojourn.agents import react
-from sojourn.core import Action, Episode, EpisodeGroup, Task, TrajectoryTree
+from sojourn.core import Action, Environment, Episode, EpisodeGroup, Observation, Task, TrajectoryTree, Transition
 from sojourn.policy import Session
 from sojourn.store import RunFolder
 from sojourn.training import Evaluation, Role, Trainer, train
@@ -74,6 +74,40 @@ def test_a_row_for_each_level_with_means_over_tasks() -> None:
 def test_more_draws_than_tries_are_refused() -> None:
     with pytest.raises(ValueError, match=r"k=8 needs that many tries"):
         Evaluation(ks=(1, 8), repetitions=4)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [({"temprature": 0.0}, "'temprature' is none of max_tokens, temperature"), ({"top_p": 2.0}, "top_p=2.0")],
+)
+def test_sampling_is_checked_when_an_evaluation_is_made(sampling: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Evaluation(sampling=sampling)
+
+
+class LosesOne(Environment):
+    """Its server is gone for one of the held-out tasks."""
+
+    async def reset(self, task: Task, *, seed: int) -> Observation:
+        if task.id == "test/1":
+            raise ConnectionResetError("the server is gone")
+        return Observation.of("Say it.")
+
+    async def step(self, action: Action) -> Transition:
+        return Transition(reward=1.0, terminated=True)
+
+
+def test_tries_that_failed_are_counted_beside_the_rate_and_told(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = replace(experiment(), environment=LosesOne)
+    summary = train(config(tmp_path / "run", model, steps=0, eval_tasks=2, retries=0, eval_before=False), parts)
+    (row,) = RunFolder(tmp_path / "run").evals()
+    assert (row["tasks"], row["failed"], row["success"]) == (1, 1, 1.0)
+    assert summary["failed_in_evaluations"] == 1 and "the server is gone" in summary["first_failure"]
+    output = capsys.readouterr()
+    assert "1 episodes failed (infrastructure 1), first 1:test/1/0" in output.out + output.err
+    assert "the server is gone" in (tmp_path / "run/report.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["sampled", "a/b", ""])

@@ -118,6 +118,25 @@ def test_an_error_of_the_users_code_stops_the_run_and_names_the_task(trouble: st
         play(Task("the one", {"trouble": trouble}))
 
 
+@pytest.mark.parametrize("place", ["episode", "agent", "action"])
+def test_a_reward_that_a_program_writes_past_the_door_is_refused_too(place: str) -> None:
+    async def pays(session: Session) -> None:
+        context, action = await session.act(session.open(await session.reset()))
+        await session.step(context, action)
+        places = {"episode": session.episode.reward, "action": context.tree[context.span].reward}
+        terms = places[place] if place in places else session.episode.paid.setdefault("a", {})
+        terms["mine"] = float("nan")
+
+    with pytest.raises(UserCodeError, match="reward 'mine' is nan"):
+        asyncio.run(rollout(pays).groups([Task("t")], size=1, seed=0))
+
+
+@pytest.mark.parametrize("settings", [{"concurrency": 0}, {"retries": -1}])
+def test_a_rollout_that_could_play_nothing_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be at least"):
+        rollout(**settings)
+
+
 def test_errors_of_the_users_code_count_against_a_budget_if_the_run_has_one() -> None:
     code = UserCode(max_errors=2)
     episodes = [play(Task("t", {"trouble": "crash"}), code=code) for _ in range(2)]

@@ -23,6 +23,7 @@ from helpers import small
 from safetensors.torch import load_file
 from small_run import config, experiment
 
+from sojourn.core import Task
 from sojourn.curriculum import Uniform
 from sojourn.engine import plan
 from sojourn.environments.math.tool_arithmetic import ToolArithmetic, calc
@@ -30,7 +31,7 @@ from sojourn.learner import Learner
 from sojourn.learner import attention as learner_attention
 from sojourn.learner.micro import Micro
 from sojourn.objectives import Reference
-from sojourn.rendering.protocols import XmlTags
+from sojourn.rendering.protocols import PlainText, XmlTags
 from sojourn.store import DiskFullError, RunFolder, read_episodes
 from sojourn.training import Experiment, Trainer, checkpoint, train
 from sojourn.training.setup import check_contract
@@ -200,6 +201,18 @@ def test_a_fault_that_engine_and_learner_share_is_found(model: Path, tmp_path: P
         monkeypatch.setattr(user, "sink", lambda out, lse, sinks: out)
     with pytest.raises(ValueError, match="engine and transformers disagree by .*gpt_oss"):
         check_contract(trainer)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"protocol": PlainText}, r"protocol=PlainText\): that is a class; make one, PlainText"),
+        ({"tasks": [Task("a")]}, "tasks=list.: that is no source of tasks; give `world.tasks`"),
+    ],
+)
+def test_parts_that_are_none_are_refused_when_an_experiment_is_made(part: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(experiment(), **part)
 
 
 def test_another_config_is_refused(whole: Path, model: Path) -> None:

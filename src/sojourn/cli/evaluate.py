@@ -76,7 +76,9 @@ evaluate.takes_arguments = True  # type: ignore[attr-defined]
 def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: Options, *, of_run: bool) -> None:
     from sojourn.training import Trainer, checkpoint
     from sojourn.training.evaluations import by_role
+    from sojourn.training.metrics import lost
     from sojourn.training.world import check_world
+    from sojourn.viewer.progress import broken
 
     if options.out and (Path(options.out) / "starts.jsonl").exists():
         raise ValueError(f"--out {options.out} is a run: choose another folder")
@@ -95,6 +97,8 @@ def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: 
     for row in rows if lived else ():
         told = ", ".join(f"{name} {value:.3f}" for name, value in row.items() if "/" in name)
         console.print(f"{row['level']}: {told}", soft_wrap=True)
+    if gone := lost(groups):
+        console.print(broken(gone), soft_wrap=True, markup=False)
     page = {"target": target, "checkpoint": saved.name if saved else None, "recipe": str(chosen.path), "rows": rows}
     if options.write_json:
         write(Path(options.write_json), page)
@@ -122,9 +126,11 @@ def _rows(groups: Sequence[EpisodeGroup], mode: str) -> list[dict[str, Any]]:
     """One row for each level: `level`, `mode`, `success`, `tasks`."""
     rows = []
     for level in dict.fromkeys(group.task.level for group in groups):
-        solved = [episode.success for group in groups if group.task.level == level for episode in group.valid]
+        played = [episode for group in groups if group.task.level == level for episode in group.episodes]
+        solved = [episode.success for episode in played if episode.valid]
         success = sum(solved) / len(solved) if solved else 0.0
-        rows.append({"eval": "now", "level": level, "mode": mode, "success": success, "tasks": len(solved)})
+        failed = {"failed": len(played) - len(solved)} if len(played) > len(solved) else {}
+        rows.append({"eval": "now", "level": level, "mode": mode, "success": success, "tasks": len(solved), **failed})
     return rows
 
 

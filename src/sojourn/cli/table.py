@@ -33,4 +33,5 @@ def rate(row: Row | None) -> str:
     if row is None or not row["tasks"]:
         return "-"
     low, high = (100 * bound for bound in wilson(row["success"], row["tasks"]))
-    return f"{100 * row['success']:.1f} % ({low:.0f} to {high:.0f}, n = {row['tasks']})"
+    failed = f", {row['failed']} failed" if row.get("failed") else ""
+    return f"{100 * row['success']:.1f} % ({low:.0f} to {high:.0f}, n = {row['tasks']}{failed})"

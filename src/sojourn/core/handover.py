@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, get_args
 import numpy as np
 
 from sojourn.core.environment import Action, Observation, Transition
-from sojourn.core.message import Image, Message, Role, Text
+from sojourn.core.message import Image, Message, Role, Text, ToolSpec
 from sojourn.core.multi_agent import JointTransition
 from sojourn.core.outcome import Failure
 from sojourn.core.task import Task
@@ -82,6 +82,21 @@ def opening(messages: Any, owner: object, where: str) -> None:
     _check_messages(messages, owner, where)
     if not messages:
         _refuse(owner, where, messages, "a message at least", f"tell the policy what to do: {TEXT}")
+
+
+def tools(found: Any, world: object) -> Sequence[ToolSpec]:
+    """What a world offers: definitions of tools, each with a name of its own."""
+    if not isinstance(found, (tuple, list)):
+        _refuse(world, "tools gave", found, "a tuple of ToolSpec", "where there are none, set tools = ()")
+    for each in found:
+        if not isinstance(each, ToolSpec):
+            _refuse(
+                world, "tools gave", each, "a ToolSpec", "write ToolSpec(name, description, parameters), or the `spec` of a tool"
+            )
+    names = [each.name for each in found]
+    if len(names) != len(set(names)):
+        _refuse(world, "tools gave", names, "names that differ", "give each tool its own")
+    return found
 
 
 def action(found: Any, world: object) -> Action:

@@ -12,9 +12,12 @@ score; a failure of the infrastructure says nothing about the policy, so it neve
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from http.client import HTTPException
 from math import isfinite
 from numbers import Real
 
@@ -123,6 +126,13 @@ WRONG_PATH = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryE
 """Errors of the operating system that speak of a wrong path, not of a machine that broke."""
 
 
+BENEATH = (
+    TimeoutError, MemoryError, EOFError, HTTPException, BrokenExecutor, subprocess.TimeoutExpired,
+)  # fmt: skip
+"""What says that something beneath broke, beside errors of the operating system: a server that hung up in the middle of its answer, a
+worker that died."""
+
+
 def broke_beneath(error: BaseException) -> bool:
     """Whether an error says that something beneath the code broke: a refused or lost connection, a time-out, a full disk, no memory.
 
@@ -132,8 +142,7 @@ def broke_beneath(error: BaseException) -> bool:
     (True, False)
     """
     return any(
-        isinstance(cause, InfrastructureError | TimeoutError | MemoryError)
-        or (isinstance(cause, OSError) and not isinstance(cause, WRONG_PATH))
+        isinstance(cause, (InfrastructureError, *BENEATH)) or (isinstance(cause, OSError) and not isinstance(cause, WRONG_PATH))
         for cause in _causes(error)
     )
 

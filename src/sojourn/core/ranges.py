@@ -3,7 +3,7 @@
     groups: Annotated[int, Range(1)] = 8
 
 `check(self)` in `__post_init__` holds every field against its annotation: numbers are numbers (NaN is none), a `Literal` is one of its
-words, a `Range` and `NotEmpty` hold, in tuples and mappings too.  Fields that are configs have checked themselves when they were made.
+words, a `Range` and `NotEmpty` hold, in tuples and mappings too, a config is one (it has checked itself when it was made).
 Nothing else is judged; a type checker does that better.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from numbers import Integral, Real
@@ -107,6 +107,8 @@ def wrong(value: Any, annotation: Any) -> str:
         if not isinstance(value, Mapping):
             return "must be a mapping"
         return next((f"{name}: {reason}" for name, each in value.items() if (reason := wrong(each, inner[1]))), "")
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        return "" if isinstance(value, annotation) else f"must be a {annotation.__name__}"
     return _not_a_number(value, annotation)
 
 

@@ -101,7 +101,7 @@ class ResampleOnCorrect:
     """Of the draw among failures."""
 
     def __post_init__(self) -> None:
-        within(self, keep=(2, INF))
+        within(self, keep=(2, INF), seed=(0, INF))
 
     def __call__(self, columns: Columns) -> Bools:
         quality = columns.terms_E.get(self.flaws, np.zeros(len(columns.final_E)))
@@ -133,6 +133,9 @@ class Extremes:
     """What is kept beside the best."""
     seed: int = 0
     """Of the draw among the others."""
+
+    def __post_init__(self) -> None:
+        within(self, seed=(0, INF))
 
     def __call__(self, columns: Columns) -> Bools:
         returns, draw = columns.return_E, np.random.default_rng(self.seed)

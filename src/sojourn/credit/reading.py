@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,10 @@ class _Rows:
         for episode_row, span in actions:
             self._span(tree, span, episode_row, row_of, caused.get(span, {}), f"{group.key}/{self.groups}")
         for episode in group.episodes:
-            self.terms.append(_sum_terms(episode.rewards, *(caused[span] for span in episode.actions if span in caused)))
+            terms = _sum_terms(episode.rewards, *(caused[span] for span in episode.actions if span in caused))
+            if strange := [name for name, value in terms.items() if episode.valid and not isfinite(value)]:
+                raise ValueError(f"episode {episode.id}: reward '{strange[0]}' is {terms[strange[0]]}; pay finite numbers")
+            self.terms.append(terms)
             stop = episode.stop
             values = (
                 self.groups,

@@ -110,6 +110,9 @@ async def check_fresh(make: Callable[[], Environment | MultiAgentEnvironment]) -
         raise ValueError(
             f"the environment is one {type(make).__name__}: give what makes a fresh one for each episode, such as its class"
         )
+    if not callable(make):
+        remedy = "its `make`" if hasattr(make, "make") else "what makes a fresh one for each episode"
+        raise ValueError(f"the environment is a {type(make).__name__}: give {remedy}")
     first, second = make(), make()
     if not isinstance(first, WORLDS):
         raise ValueError(f"the environment's maker gave a {type(first).__name__}: it must make an Environment (subclass it)")
@@ -126,7 +129,7 @@ async def check_fresh(make: Callable[[], Environment | MultiAgentEnvironment]) -
 async def _check_episode(environment: Environment, task: Task, max_steps: int) -> tuple[Observation, list[_Step]]:
     where = f"task '{task.id}'"
     start = await _reset(environment, task)
-    _check_tools(environment, where)
+    handover.tools(environment.tools, environment)
     return start, await _play(environment, where, max_steps)
 
 
@@ -231,12 +234,6 @@ async def _check_nonsense(environment: Environment, task: Task) -> None:
         if transition.terminated or transition.truncated:
             break
     await environment.close()
-
-
-def _check_tools(environment: Environment, where: str) -> None:
-    names = [tool.name for tool in environment.tools]
-    if len(names) != len(set(names)):
-        _fail(where, f"tools share a name: {names}", "give each its own")
 
 
 async def _choose(environment: Environment) -> tuple[Action, bool]:

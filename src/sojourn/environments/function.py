@@ -58,6 +58,8 @@ class FunctionEnvironment(Environment):
 
 
 def _check_takes_two(reward: RewardFunction) -> None:
+    if not callable(reward):
+        raise ValueError(f"from_function got {reward!r:.100} as reward: give a function of (prompt, completion)")
     try:
         signature = inspect.signature(reward)
     except ValueError:  # a function in C may have none

@@ -54,7 +54,7 @@ class ClipCov:
     """Of the random choice."""
 
     def __post_init__(self) -> None:
-        within(self, share=(0, 1))
+        within(self, share=(0, 1), seed=(0, INF))
         if self.low >= self.high:
             raise ValueError(f"ClipCov(low={self.low}, high={self.high}): no covariance can lie between them; set low < high")
 

@@ -73,7 +73,7 @@ class Reference:
     """Whether the optimizer forgets its moments at a renewal.  [ProRL, arXiv 2505.24864]"""
 
     def __post_init__(self) -> None:
-        within(self, rate=(0, 1))
+        within(self, rate=(0, 1), every=(0, INF))
         if self.kind in ("reset", "average") and self.every < 1:
             raise ValueError(
                 f"Reference(kind='{self.kind}', every={self.every}): say how many rollouts lie between renewals, 1 or more"

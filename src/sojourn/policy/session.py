@@ -50,10 +50,6 @@ def stable_hash(*parts: object) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-Program = Callable[["Session"], Awaitable[None]]
-"""An agent program.  It returns when the episode is over."""
-
-
 def resumable(program: Program) -> Program:
     """Decorator of a program that can be started in the middle of an episode: all it knows is in its context and in the world, none in
     variables of its own.  Credit that plays on from every state (VinePPO) asks for it."""
@@ -158,7 +154,9 @@ class Session:
         return self.episode.tree.new_context(
             tuple(messages),
             renderer=self._policy(policy, agent).renderer,
-            tools=tools if tools is not None else offered(agent) if callable(offered) else offered,
+            tools=handover.tools(
+                tools if tools is not None else offered(agent) if callable(offered) else offered, self.environment
+            ),
             agent=agent,
             source=source,
         )
@@ -348,3 +346,7 @@ class Session:
     async def _ask(self, method: Callable[..., Awaitable[T] | T], *arguments: Any, **named: Any) -> T:
         answer: T = await self.runner.call(method, *arguments, seconds=self.limits.step_seconds, **named)
         return answer
+
+
+Program = Callable[[Session], Awaitable[None]]
+"""An agent program.  It returns when the episode is over."""

@@ -270,6 +270,8 @@ class CodeFence:
     def format(self, action: Action) -> str:
         if _says(self, action):
             return action.text
+        if foreign := [call for call in action.calls if self.argument not in call.arguments]:
+            raise ValueError(f"a block of code cannot call tool '{foreign[0].name}': choose another action protocol")
         blocks = [f"```python\n{call.arguments[self.argument]}\n```\n" for call in action.calls]
         return _lines(_thought(self, action), *blocks, action.answer)
 

@@ -74,6 +74,10 @@ class ChatTemplate:
 
         tools: JSON of the tools that the template itself shall describe.
         """
+        if not turns and prompt:
+            raise ValueError(
+                "a conversation begins with the assistant, for which no chat template has a turn: begin with a user message"
+            )
         if not turns:
             return ""
         text = self._cached(turns, tools, prompt)

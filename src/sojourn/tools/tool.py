@@ -287,6 +287,8 @@ def _in_thread(function: Function, arguments: dict[str, Any]) -> asyncio.Future[
             return
         if error is None:
             future.set_result(value)
+        elif isinstance(error, StopIteration):  # no future can hold one
+            future.set_exception(RuntimeError(f"the tool raised {error!r}"))
         else:
             future.set_exception(error)
 
@@ -295,7 +297,7 @@ def _in_thread(function: Function, arguments: dict[str, Any]) -> asyncio.Future[
         failure: BaseException | None = None
         try:
             value = function(**arguments)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # whatever it is, somebody waits for it
             failure = error
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, value, failure)

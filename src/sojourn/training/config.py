@@ -173,3 +173,14 @@ class Experiment:
     """What is measured beside held-out success, by name, whenever that is (`training.evaluations`)."""
     shaping: Mapping[str, Shaping] = field(default_factory=dict)
     """Reward terms by name that are paid on top, before filters and credit: penalties of length, of tool calls."""
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "protocol", "curriculum", "credit", "objective", "critic", "reference"):
+            value = getattr(self, name)
+            if isinstance(value, type):
+                raise ValueError(f"Experiment({name}={value.__name__}): that is a class; make one, {value.__name__}(...)")
+        if not (hasattr(self.tasks, "levels") and hasattr(self.tasks, "task")):
+            kind = type(self.tasks).__name__
+            raise ValueError(
+                f"Experiment(tasks={kind}): that is no source of tasks; give `world.tasks`, or environments.TaskList(train, test)"
+            )

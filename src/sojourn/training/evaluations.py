@@ -12,13 +12,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import comb
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from sojourn.core import Episode, EpisodeGroup, Task, TaskSource, distinct
+from sojourn.core import Episode, EpisodeGroup, Range, Task, TaskSource, check, distinct
+from sojourn.engine import SamplingParams
 from sojourn.policy import Program
 from sojourn.training.config import Kept
 
@@ -37,15 +38,15 @@ class Evaluation:
 
     tasks: TaskSource | None = None
     """Where the tasks are from; their test split."""
-    count: int = 64
+    count: Annotated[int, Range(1)] = 64
     """Tasks of each level, none twice."""
     program: Program | None = None
     environment: Callable[[], Any] | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """What is sampled otherwise: `{"temperature": 0.0}`."""
-    repetitions: int = 1
+    repetitions: Annotated[int, Range(1)] = 1
     """Tries of each task."""
-    ks: tuple[int, ...] = ()
+    ks: tuple[Annotated[int, Range(1)], ...] = ()
     """The k of pass@k and pass^k; none above `repetitions`."""
     answer: Callable[[Episode], str] | None = None
     """What a try answered, for maj@n; None measures no majority.  `said_last` is the obvious one."""
@@ -55,7 +56,12 @@ class Evaluation:
     """Numbers of your own, each of the tries of one task; their mean over tasks is reported."""
 
     def __post_init__(self) -> None:
-        if wrong := [k for k in self.ks if not 1 <= k <= self.repetitions]:
+        check(self)
+        known = [field.name for field in fields(SamplingParams)]
+        if strange := [name for name in self.sampling if name not in known]:
+            raise ValueError(f"Evaluation(sampling={dict(self.sampling)}): '{strange[0]}' is none of {', '.join(known)}")
+        SamplingParams(**self.sampling)
+        if wrong := [k for k in self.ks if k > self.repetitions]:
             raise ValueError(
                 f"Evaluation(ks={self.ks}, repetitions={self.repetitions}): k={wrong[0]} needs that many tries; raise repetitions"
             )
@@ -66,14 +72,17 @@ class Evaluation:
         return [task for level in own.levels for task in distinct(own, "test", level, self.count)]
 
     def rows(self, groups: Sequence[EpisodeGroup]) -> list[dict[str, Any]]:
-        """One row for each level: means over its tasks; a try that came to no result is none."""
+        """One row for each level: means over its tasks; a try that came to no result is none, and `failed` says how many there were."""
         by_level: dict[str, list[dict[str, float]]] = defaultdict(list)
+        failed: Counter[str] = Counter()
         for group in groups:
+            failed[group.task.level] += len(group.episodes) - len(group.valid)
             if group.valid:
                 by_level[group.task.level].append(self.measured(group.valid))
         return [
             {"level": level, "tasks": len(found)}
             | {name: float(np.mean([each[name] for each in found if name in each])) for name in found[0] | found[-1]}
+            | ({"failed": failed[level]} if failed[level] else {})
             for level, found in by_level.items()
         ]
 

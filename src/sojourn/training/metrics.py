@@ -105,6 +105,13 @@ def failures(episodes: Sequence[Episode]) -> dict[str, Any]:
     return found
 
 
+def lost(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
+    """How many episodes gave no result, with `failures`; nothing if all did."""
+    everyone = [episode for group in groups for episode in group.episodes]
+    count = sum(not episode.valid for episode in everyone)
+    return {"failed": float(count), **failures(everyone)} if count else {}
+
+
 def advantages_by_span(
     groups: Sequence[EpisodeGroup], table: Columns, advantage_T: NDArray[np.float64]
 ) -> list[dict[int, NDArray[np.float32]]]:

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 from sojourn.core import (
     BudgetSpent,
@@ -22,12 +22,14 @@ from sojourn.core import (
     FailureKind,
     InfrastructureError,
     MultiAgentEnvironment,
+    Range,
     Standing,
     StopReason,
     Task,
     TrajectoryTree,
     UserCodeError,
     broke_beneath,
+    check,
     named,
 )
 from sojourn.policy import Limits, Policy, Program, Session
@@ -48,10 +50,10 @@ class Rollout:
     program: Program
     policies: Mapping[str, Policy]
     limits: Limits = Limits()
-    concurrency: int = 64
-    value_rollouts: int = 0
+    concurrency: Annotated[int, Range(1)] = 64
+    value_rollouts: Annotated[int, Range(0)] = 0
     """Continuations that estimate the value of each state (`policy.values`); 0 for none."""
-    retries: int = 0
+    retries: Annotated[int, Range(0)] = 0
     """Times that an episode which the infrastructure broke is played again."""
     code: UserCode = field(default_factory=UserCode)
     """What is known of the user's code, over all rollouts of a run."""
@@ -59,6 +61,9 @@ class Rollout:
     """Which policy speaks for an agent, by the agent's name; "actor" for one that is not named."""
     kept: Mapping[str, Any] = field(default_factory=dict)
     """What outlives an episode, by name (`Session.kept`)."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
     async def groups(
         self,
@@ -153,7 +158,8 @@ class Rollout:
                 await session.cut(spent.stop)
             if episode.stop is None:
                 await session.cut(StopReason.RETURNED)
-            named(episode.reward)
+            for terms in (episode.reward, *episode.paid.values(), *(episode.tree[action].reward for action in episode.actions)):
+                named(terms)  # a program may have written them itself
 
         try:
             await _classed(episode, play())

@@ -28,9 +28,10 @@ from sojourn.training import checkpoint, weights
 from sojourn.training.before import take_over
 from sojourn.training.evaluations import GREEDY, Evaluation, by_role, solved
 from sojourn.training.league import standings
+from sojourn.training.metrics import lost
 from sojourn.training.rows import rows_of
 from sojourn.training.trainer import Trainer
-from sojourn.viewer.progress import Progress
+from sojourn.viewer.progress import Progress, broken
 
 MAY_CHANGE = frozenset(
     {
@@ -181,6 +182,9 @@ class Run:
             groups = await trainer.evaluate(tasks, how, done=lambda e: phase.advance(1, e.sampled))
         self._keep(f"eval-{when}-{mode}", groups)
         shared = {"eval": when, "step": trainer.step, "mode": mode}
+        if told := lost(groups):
+            self.progress.log(f"evaluate {when}, {mode}: {broken(told)}")
+            shared["failure"] = told["failure"]
         lived = {player.name: player.lived(groups) for player in trainer.players.values() if player.agents}
         rows: list[dict[str, Any]] = [shared | row | by_role(lived, row["level"]) for row in how.rows(groups)]
         for name, program in how.baselines.items():
@@ -206,7 +210,7 @@ class Run:
         found: dict[str, Any] = {name: {} for name in self.trainer.experiment.evaluations}
         for row in self.folder.evals():
             if row["mode"] in found and row["eval"] != "during":
-                numbers = {key: value for key, value in row.items() if key not in ("eval", "step", "mode", "level")}
+                numbers = {key: value for key, value in row.items() if key not in ("eval", "step", "mode", "level", "failure")}
                 found[row["mode"]].setdefault(row["eval"], {})[row["level"]] = numbers
         return found
 
@@ -221,7 +225,10 @@ class Run:
             failures.update({key: int(value) for key, value in row.items() if key.startswith("failures/")})
         if failures:
             found["failures"] = {key.removeprefix("failures/"): count for key, count in failures.items()}
-        if first := next((row["failure"] for row in rows if row.get("failure")), None):
+        evals = self.folder.evals()
+        if failed := sum(row.get("failed", 0) for row in evals):
+            found["failed_in_evaluations"] = failed
+        if first := next((row["failure"] for row in [*rows, *evals] if row.get("failure")), None):
             found["first_failure"] = first
         if advice := self.trainer.advice():
             found["advice"] = advice

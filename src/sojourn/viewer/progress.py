@@ -183,15 +183,7 @@ class Progress:
         return [(name, form, self.metrics[key]) for key, name, form in SHOWN if self.metrics.get(key) is not None]
 
     def _failures(self) -> str:
-        """How many of the step's episodes broke, by whose fault it was, and the first message."""
-        lost = int(self.metrics.get("failed") or 0)
-        if not lost:
-            return ""
-        kinds = {key.removeprefix("failures/"): int(n) for key, n in self.metrics.items() if key.startswith("failures/")}
-        shown = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-        lines = str(self.metrics.get("failure") or "").splitlines()
-        first = lines[0] if len(lines) < 2 else f"{lines[0]} ... {lines[-1]}"
-        return f"{lost} episodes failed ({shown}), first {first}"
+        return broken(self.metrics)
 
     def _curriculum(self) -> str:
         """What the curriculum says of itself; what it says of single levels is shown beside them."""
@@ -238,6 +230,22 @@ class Progress:
         if failures := self._failures():
             lines.append(Text(failures, style="red"))
         return [Text(""), levels, *lines]
+
+
+def broken(metrics: Mapping[str, Any]) -> str:
+    """How many episodes broke, by whose fault it was, and the first message; "" if none did.
+
+    >>> broken({"failed": 1.0, "failures/infrastructure": 1.0, "failure": "0:a/1, reset: no server"})
+    '1 episodes failed (infrastructure 1), first 0:a/1, reset: no server'
+    """
+    lost = int(metrics.get("failed") or 0)
+    if not lost:
+        return ""
+    kinds = {key.removeprefix("failures/"): int(n) for key, n in metrics.items() if key.startswith("failures/")}
+    shown = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    lines = str(metrics.get("failure") or "").splitlines()
+    first = lines[0] if len(lines) < 2 else f"{lines[0]} ... {lines[-1]}"
+    return f"{lost} episodes failed ({shown}), first {first}"
 
 
 def duration(seconds: float | None) -> str:

@@ -112,7 +112,7 @@ def _content(run: RunFolder) -> Row:
         "curriculum": _curriculum_charts(metrics, levels),
         "curves": _curves(metrics),
         "leagues": [_league(*item) for item in run.league().items()],
-        "failures": _failures(metrics),
+        "failures": _failures([*metrics, *evals]),
         "summary_notes": [(key.replace("_", " "), summary[key]) for key in ("advice", "ledger") if key in summary],
         "pairs": [(change, *map(_episode, pair)) for change, *pair in before_and_after(run.path)] if has_episodes else [],
         "groups": [tuple(map(_episode, group)) for group in trained_groups(run.path)] if has_episodes else [],
@@ -131,10 +131,10 @@ def _league(role: str, found: Row) -> Row:
     return {"role": role, "met": met, "rows": rows}
 
 
-def _failures(metrics: Sequence[Row]) -> Row | None:
-    """How many episodes broke, and the first message; None if none did."""
-    lost = int(sum(row.get("failed") or 0 for row in metrics))
-    first = next((f"step {row['step']}: {row['failure']}" for row in metrics if row.get("failure")), "")
+def _failures(rows: Sequence[Row]) -> Row | None:
+    """How many episodes broke, of steps and evaluations, and the first message; None if none did."""
+    lost = int(sum(row.get("failed") or 0 for row in rows))
+    first = next((f"step {row['step']}: {row['failure']}" for row in rows if row.get("failure")), "")
     return {"lost": lost, "first": first} if lost else None
 
 
@@ -207,7 +207,14 @@ def _rate(row: Row | None) -> Row | None:
     if row is None:
         return None
     low, high = wilson(row["success"], row["tasks"])
-    return {"value": row["success"], "low": low, "high": high, "tasks": row["tasks"], "step": row["step"]}
+    return {
+        "value": row["success"],
+        "low": low,
+        "high": high,
+        "tasks": row["tasks"],
+        "failed": row.get("failed", 0),
+        "step": row["step"],
+    }
 
 
 def _bounds(rate: Row) -> dict[str, float]:
