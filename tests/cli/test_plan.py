@@ -59,15 +59,15 @@ def test_options_come_before_what_a_scale_says(mine: Path, sojourn: Run) -> None
     assert code == 0, err
     assert "3 steps of 10 groups of 4" in out
     assert "a/model, whose size its name does not say" in out
-    assert "memory:" not in out and "arithmetic" not in out
+    assert "memory:" not in out and "PFLOP" not in out
 
 
 def test_what_training_would_refuse_is_refused(mine: Path, sojourn: Run) -> None:
     mine.write_text(RECIPE.replace(', test=["three"]', ""))
     assert "set eval_tasks=0" in sojourn("train", "mine", "--dry-run")[2]
     mine.write_text(RECIPE)
-    code, _, err = sojourn("train", "mine", "--dry-run", "--algorithm", "opd")
-    assert code == 2 and "teacher" in err
+    code, _, err = sojourn("train", "mine", "--dry-run", "--algorithm", "distillation")
+    assert code == 2 and "distillation needs a teacher" in err
     code, _, err = sojourn("train", "mine", "--scale", "papre")
     assert code == 2 and "declares no scale 'papre'; did you mean 'paper'?" in err
 

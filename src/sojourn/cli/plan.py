@@ -31,7 +31,7 @@ def plan(config: TrainConfig, experiment: Experiment) -> Iterator[str]:
 
     check_world(config, experiment)
     stand_ins = {name: replace(role, model=None) for name, role in experiment.roles.items()}
-    alike = replace(config, model="tiny", teacher="", dtype="float32")
+    alike = replace(config, model="tiny", teacher="tiny" if config.teacher else "", dtype="float32")
     trainer = Trainer(alike, replace(experiment, roles=stand_ins), models.tiny(context=max(2048, config.max_context)))
     yield "world, tasks and parts fit together"
     needed: float | None = 0.0
