@@ -30,6 +30,26 @@ from sojourn.rendering.protocols import XmlTags
 from sojourn.training import Experiment, TrainConfig
 
 WORLD = "questions on Wikipedia summaries"
+SCALES = {
+    # GRPO as published, with eight H100 in mind.  Its data are not ours to ship: give `corpus` (Wikipedia of 2018), `questions` (NQ and
+    # HotpotQA) and `retriever_url` (E5).
+    "paper": {
+        "model": "Qwen/Qwen2.5-7B",
+        "dtype": "bfloat16",
+        "algorithm": "grpo",
+        "steps": 1005,
+        "groups": 512,
+        "group_size": 5,
+        "minibatches": 2,
+        "max_turns": 5,
+        "max_tokens": 500,
+        "max_context": 4096,
+        "levels": (),
+        "shown": 3,
+        "words": 500,
+        "optimizer.learning_rate": 1e-6,
+    }
+}
 
 
 @dataclass(frozen=True, kw_only=True)

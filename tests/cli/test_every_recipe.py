@@ -43,3 +43,17 @@ def test_every_arm_is_a_run_that_can_be_made(path: Path, here: Path) -> None:
     for claim in found.claims.values():
         claim.value(lambda arm, figure: looked.append(arm) or 1.0)
     assert set(looked) <= set(found.arms)
+
+
+SCALED = [
+    (path, name) for path in SHIPPED if "\nSCALES" in path.read_text() for name in vars(recipes.load(str(path)).module)["SCALES"]
+]
+
+
+@pytest.mark.parametrize(("path", "scale"), SCALED, ids=lambda each: getattr(each, "stem", each))
+def test_every_scale_is_a_plan_that_holds(sojourn, path: Path, scale: str) -> None:
+    code, out, err = sojourn("train", str(path), "--scale", scale, "--dry-run")
+    if code and (lacking := re.search(r"pip install 'sojourn\[.*", err)):
+        pytest.skip(lacking[0])
+    assert code == 0, err
+    assert "memory:" in out

@@ -133,7 +133,9 @@ def test_a_run_is_made_again_if_its_code_or_its_config_changed_and_not_for_words
     assert RunFolder("runs/reproduce/mine/unpaid-0.old").config()["pay"] == 0.25
 
 
-def test_words_around_the_tables_stay_and_part_of_the_runs_are_no_results(mine: Path, sojourn: Run, made: list[str]) -> None:
+def test_words_around_the_tables_stay_and_part_of_the_runs_are_no_results(
+    mine: Path, sojourn: Run, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = mine.with_suffix("") / "RESULTS.md"
     page.parent.mkdir()
     page.write_text("# Mine\n")
@@ -152,7 +154,14 @@ def test_words_around_the_tables_stay_and_part_of_the_runs_are_no_results(mine: 
     assert "| paid | 0 | " in text and "outdated" not in text
 
     kept = page.read_bytes()
+    mine.write_text(
+        mine.read_text()
+        + "\n\ndef picture(runs):\n    return f'<svg>{ {arm: len(seeds) for arm, seeds in runs.items()} }</svg>'\n"
+    )
+    monkeypatch.setattr(reproduce, "package_fingerprint", lambda: "of other code")
     code, out, _ = sojourn("reproduce", "mine", "--seeds", "1", "--arms", "unpaid")
+    assert Path("runs/reproduce/mine/picture.svg").read_text() == "<svg>{'paid': 0, 'unpaid': 1}</svg>"
+    assert "1 of 1 runs were made with another state of Sojourn's own code" in out
     assert (page.read_bytes(), code) == (kept, 0)
     assert "inside 0.0% (0.0% to " in out
     assert {run["arm"] for run in results()["runs"]} == {"unpaid"}

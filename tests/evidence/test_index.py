@@ -29,14 +29,16 @@ def test_an_entry_says_what_the_recipe_and_its_results_say(tmp_path: Path) -> No
     found = entry("area/stack", write(tmp_path))
     assert (found.area, found.says, found.world) == ("area", "Blocks are stacked.", "blocks")
     assert found.papers == "2305.14992, 2310.04406"
-    assert found.minutes == "1.5, 6"
+    assert (found.minutes, found.page) == ("1.5, 6", "")
     assert found.shows == ("it stacks: 75% (60% to 90%) (at least 50%: held)",)
 
 
 def test_results_of_another_kind_or_none_show_nothing(tmp_path: Path) -> None:
     path = write(tmp_path)
     (tmp_path / "area/stack/RESULTS.json").write_text('{"threshold": 0.1, "runs": [{"seed": 0}]}')
-    assert (entry("area/stack", path).shows, entry("area/stack", path).minutes) == ((), "")
+    (tmp_path / "area/stack/RESULTS.md").touch()
+    found = entry("area/stack", path)
+    assert (found.shows, found.minutes, found.page) == ((), "", "recipes/area/stack/RESULTS.md")
 
 
 def test_a_cell_does_not_end_the_table(tmp_path: Path) -> None:

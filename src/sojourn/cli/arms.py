@@ -103,6 +103,19 @@ def declared(recipe: Recipe) -> Declared:
     return Declared(recipe=recipe, arms=arms, claims=claims, picture=found.get("picture", picture), **optional)
 
 
+def scaled(recipe: Recipe, name: str) -> TrainConfig:
+    """The config with the values that the recipe declares for a scale: SCALES = {"paper": {...}}, changes as in ARMS."""
+    scales = vars(recipe.module).get("SCALES", {})
+    if name not in scales:
+        raise ValueError(
+            f"recipe {recipe.path} declares no scale '{name}'{nearest(name, scales)} (SCALES: {', '.join(scales) or 'none'})"
+        )
+    config = recipe.config()
+    for field_name, value in scales[name].items():
+        config = _changed(config, field_name.split("."), value, f"{recipe.path}: SCALES['{name}']['{field_name}']")
+    return config
+
+
 def _changed(config: Any, path: list[str], value: object, where: str) -> Any:
     """The config with one field, nested perhaps, set to a value of its type."""
     from pydantic import TypeAdapter

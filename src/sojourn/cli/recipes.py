@@ -32,4 +32,4 @@ def _told(each: Entry) -> str:
     minutes = f"{run} minutes a run, {whole} for all" if run else ""
     facts = "; ".join(part for part in (arxiv, each.world, minutes) if part)
     dim = [f"[dim]{escape(facts)}[/]"] if facts else []
-    return "\n".join([escape(each.says), *dim, *map(escape, each.shows)])
+    return "\n".join([escape(each.says), *dim, *map(escape, (*each.shows, *([each.page] if each.page else [])))])

@@ -23,10 +23,10 @@ from sojourn.cli import recipe as recipes
 from sojourn.cli.arms import BASE, Declared, declared
 from sojourn.evidence.measured import keep_own, measured, own_code
 from sojourn.evidence.page import PICTURE, check_page, shown, write_page
-from sojourn.evidence.results import judged, packages, page, read
+from sojourn.evidence.results import judged, page, read
 from sojourn.evidence.state import State, fingerprint, note_base, state, state_of_base
 from sojourn.store import RunFolder, write_atomic, write_json
-from sojourn.store.code import code_of, modules_of
+from sojourn.store.code import code_of, modules_of, package_fingerprint
 from sojourn.viewer.progress import duration
 
 Row = dict[str, Any]
@@ -192,14 +192,14 @@ class Reproduction:
         arms = {arm: self.found.arms[arm] for arm in dict.fromkeys(arm for arm, _ in wanted) if not self.is_base(arm)}
         code = {arm: fingerprint(self.code(arm)) for arm in arms}
         results = page(recipe=self.found.recipe.name, command=command, arms=arms, runs=runs, verdicts=verdicts, code=code)
-        by_arm = {arm: {seed: folders[arm, seed] for name, seed in finished if name == arm} for arm in arms}
-        drawn = self.found.picture({arm: seeds for arm, seeds in by_arm.items() if seeds})
         write_json(out / "RESULTS.json", results)
-        write_atomic(out / PICTURE, lambda temporary: temporary.write_text(drawn, encoding="utf-8"))
         write_page(out / "RESULTS.md", f"{self.found.recipe.name}: what was measured", results)
-        if len(packages(results)) > 1:
+        by_arm = {arm: {seed: folders[arm, seed] for name, seed in finished if name == arm} for arm in self.found.arms}
+        drawn = self.found.picture(by_arm)
+        write_atomic(out / PICTURE, lambda temporary: temporary.write_text(drawn, encoding="utf-8"))
+        if other := [run for run in results["runs"] if not package_fingerprint().startswith(run["package"] or "?")]:
             print(
-                f"these runs were made with {len(packages(results))} states of Sojourn's own code; remove run folders to make them anew"
+                f"{len(other)} of {len(runs)} runs were made with another state of Sojourn's own code; remove their folders to renew them"
             )
         self._tell(results, known)
         print(f"results: {out / 'RESULTS.md'}")

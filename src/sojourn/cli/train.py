@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from rich.console import Console
 
 from sojourn.cli import recipe as recipes
+from sojourn.cli.arms import scaled
 from sojourn.cli.table import rates
 from sojourn.store import RunFolder
 
@@ -12,7 +16,9 @@ HELP = """usage: sojourn train RECIPE [--field value ...]
 
 RECIPE is a name (`sojourn recipes` lists them) or a file NAME.py; `sojourn train RECIPE --help` lists its fields.
 An algorithm (sft, dpo, kto, awr, grpo, ...: `sojourn explain` lists them) with --data FILE trains on a data set.
-A run folder that is there already is resumed."""
+A run folder that is there already is resumed.
+  --scale NAME    begin with the values that the recipe declares for that scale, as `paper`: the published model, data and numbers
+  --dry-run       only check the plan, and print it with its memory and its cost; no model is loaded"""
 
 
 def train(arguments: list[str]) -> int:
@@ -24,15 +30,37 @@ def train(arguments: list[str]) -> int:
 
     arguments = _on_data(arguments)
     recipe = recipes.load(arguments[0])
+    options, rest = tyro.cli(
+        Options, prog=f"sojourn train {arguments[0]}", args=arguments[1:], return_unknown_args=True, add_help=False
+    )
+    begin: dict[str, Any] = {"default": scaled(recipe, options.scale)} if options.scale else {}
     config = tyro.cli(
-        recipe.config, prog=f"sojourn train {arguments[0]}", description=recipes.summary(recipe.path), args=arguments[1:]
+        recipe.config,
+        prog=f"sojourn train {arguments[0]}",
+        description=recipes.summary(recipe.path),
+        args=rest,
+        **begin,
     )
     experiment = recipe.parts(config)
+    if options.dry_run:
+        from sojourn.cli.plan import plan
+
+        for line in plan(config, experiment):
+            print(line)
+        return 0
     from sojourn import training
 
     training.train(config, experiment)
     show(RunFolder(config.run))
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Beside the fields of the config."""
+
+    scale: str = ""
+    dry_run: bool = False
 
 
 def _on_data(arguments: list[str]) -> list[str]:

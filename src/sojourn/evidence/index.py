@@ -32,6 +32,8 @@ class Entry:
     """Of one run, and of all that the results took."""
     shows: tuple[str, ...]
     """Each claim's number and verdict."""
+    page: str
+    """Where that is told in full."""
 
     @property
     def area(self) -> str:
@@ -44,7 +46,7 @@ def entry(name: str, path: Path) -> Entry:
         module = ast.parse(path.read_bytes())
     except SyntaxError as error:
         says = f"cannot be read: {error.msg}, line {error.lineno}"
-        return Entry(name=name, says=says, papers="", world="", minutes="", shows=())
+        return Entry(name=name, says=says, papers="", world="", minutes="", shows=(), page="")
     text = ast.get_docstring(module) or ""
     found = read(path.with_suffix(""))
     return Entry(
@@ -54,6 +56,7 @@ def entry(name: str, path: Path) -> Entry:
         world=_world(module),
         minutes=_minutes(found),
         shows=tuple(_claims(found)),
+        page=f"recipes/{name}/RESULTS.md" if (path.with_suffix("") / "RESULTS.md").exists() else "",
     )
 
 
@@ -61,9 +64,13 @@ def table(recipes: Mapping[str, Path]) -> list[str]:
     """The list as lines of Markdown, by area."""
     head = ("recipe", "what it is", "arXiv", "world", "minutes: a run, all", "what it shows")
     entries = sorted((entry(name, path) for name, path in recipes.items()), key=lambda each: (each.area, each.name))
-    rows = [(f"`{each.name}`", each.says, each.papers, each.world, each.minutes, "; ".join(each.shows)) for each in entries]
+    rows = [(f"`{each.name}`", each.says, each.papers, each.world, each.minutes, "; ".join(_shown(each))) for each in entries]
     lines = [head, ("---",) * len(head), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _shown(each: Entry) -> list[str]:
+    return [*each.shows, *([f"`{each.page}`"] if each.page else [])]
 
 
 def _claims(found: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from sojourn.store import RunFolder
 from sojourn.viewer.svg import Point, Series, line_chart, mean_of, points_of, standalone
 
 Runs = Mapping[str, Mapping[int, RunFolder]]
-"""By arm and seed."""
+"""By arm and seed; of an arm that was not run there are none."""
 
 
 def picture(runs: Runs) -> str:

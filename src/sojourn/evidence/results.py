@@ -50,11 +50,6 @@ def read(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) and "claims" in found else {}
 
 
-def packages(found: Mapping[str, Any]) -> list[str]:
-    """The states of Sojourn that the runs were made with."""
-    return sorted({run["package"] for run in found["runs"]})
-
-
 def _run(run: Measured) -> dict[str, Any]:
     figures = {name: figure.value for name, figure in run.figures.items()}
     tasks = {name: len(figure.tasks) for name, figure in run.figures.items() if figure.tasks}

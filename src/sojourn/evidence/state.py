@@ -23,7 +23,7 @@ UNTOLD = frozenset(
     {"run", "concurrency", "token_budget", "checkpoint_every", "keep_episodes_every", "max_errors", "profile", "retries"}
 )
 """Fields of the config that do not make it another run."""
-WORDS = frozenset({"ARMS", "CLAIMS", "WORLD", "picture", "base"})
+WORDS = frozenset({"ARMS", "CLAIMS", "SCALES", "WORLD", "picture", "base"})
 """What a recipe declares beside what is run and measured; what runs begin with is told apart by itself."""
 
 
