@@ -24,7 +24,7 @@ from sojourn.environments.world import World
 GROUP = 8
 Z = 1.959964
 RETRIES = 3
-LEAKS = 200
+LEAKS = 100
 """Tasks of each level and split that are compared; of so many as are played, what is observed first, too."""
 
 
