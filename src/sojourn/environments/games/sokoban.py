@@ -147,6 +147,13 @@ def _symbol(room: Room, state: State, cell: Cell) -> str:
     return "O" if on else "_"
 
 
+def _cornered(room: Room, box: Cell) -> bool:
+    """Whether walls hold it for good where no target is; most rooms drawn at random fail here, before any search."""
+    row, column = box
+    held = [(row + down, column + right) not in room.floor for down, right in MOVES.values()]
+    return box not in room.targets and (held[0] or held[1]) and (held[2] or held[3])
+
+
 def draw_task(rng: Random, level: str) -> Mapping[str, Any]:
     """Rooms until one has a shortest solution of the right length."""
     side, boxes, fewest, most = LEVELS[level]
@@ -159,5 +166,7 @@ def draw_task(rng: Random, level: str) -> Mapping[str, Any]:
         player, *rest = rng.sample(floor, 2 * boxes + 1)
         room = Room(frozenset(floor), frozenset(rest[:boxes]), side)
         state = State(player, tuple(sorted(rest[boxes:])))
+        if any(_cornered(room, box) for box in state.boxes):
+            continue
         if fewest <= len(solution(room, state)) <= most:
             return {"room": draw(room, state).split("\n"), "limit": 2 * most}
