@@ -106,6 +106,18 @@ def test_an_episode_without_an_end_is_cut_where_a_run_would() -> None:
     assert (silent.steps, silent.solved) == (6, 0)
 
 
+class Slow(Deaf):
+    """Pays a little for every action, and says that nothing is solved yet."""
+
+    async def step(self, action: Action) -> Transition:
+        return Transition(Observation.of("?"), 0.1, info={"success": False})
+
+
+def test_an_episode_that_is_cut_is_solved_only_if_the_world_says_so() -> None:
+    random = report(Slow).agents["random"]
+    assert random.solved == 0 and random.mean == pytest.approx(0.6)
+
+
 class Leaking:
     levels = ("one",)
 

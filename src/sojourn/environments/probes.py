@@ -61,6 +61,7 @@ class Played:
 async def play(environment: Environment, task: Task, rule: Rule, draw: Random, max_steps: int) -> Played:
     """One episode, to its end or to `max_steps` actions, where it is cut as a run would.  An oracle that gives up ends it, too."""
     earned, faults, longest, steps, last = 0.0, 0, 0, 0, Transition()
+    info: dict[str, Any] = {}
     try:
         seen = handover.observation(await handover.settled(environment.reset(task, seed=SEED)), environment)
         while not (last.terminated or last.truncated):
@@ -76,6 +77,7 @@ async def play(environment: Environment, task: Task, rule: Rule, draw: Random, m
                 steps += 1
             earned += total(named(last.reward)) if last.reward else 0.0
             faults += bool(last.failures)
+            info |= last.info
             seen = last.observation
             if action is None:
                 break
@@ -85,7 +87,7 @@ async def play(environment: Environment, task: Task, rule: Rule, draw: Random, m
         return Played(task, broken=f"{type(error).__name__}: {error}")
     finally:
         await environment.close()
-    success = bool(last.info.get("success", earned > 0))
+    success = bool(info.get("success", earned > 0))
     return Played(task, earned, success, steps, faults, longest, last.terminated or last.truncated)
 
 
