@@ -115,24 +115,26 @@ class RunningBatch:
 
     def keep(self, wanted: Collection[Request]) -> None:
         """Forget the other requests: nobody waits for them any more."""
-        for request in self.running:
-            if request not in wanted:
-                request.slot.busy = False
         self.running = [r for r in self.running if r in wanted]
         self.waiting = [r for r in self.waiting if r in wanted]
+        self._release()
+
+    def _release(self) -> None:
+        """Slots that no running request stands on are idle."""
+        busy = {request.slot.index for request in self.running}
+        for slot in self.cache.slots:
+            slot.busy = slot.index in busy
 
     def forget(self) -> None:
         """Drop all requests, keys, values and copies of weights."""
         self.keep(())
-        for slot in self.cache.slots:
-            slot.busy = False
         self.cache.clear()
         self._runner, self._adapters = _runner(self._model), None
         self.broken = False
 
     def _together(self) -> None:
         """All new tokens as one flat row: first those of segments, parents first, then those of running requests."""
-        admission = admit(self.cache, self.waiting)
+        admission = admit(self.cache, self.waiting, len(self.cache.slots) - len(self.running))
         self.running += admission.admitted
         self.waiting = admission.waiting
         ids: list[int] = []
@@ -142,15 +144,19 @@ class RunningBatch:
             filling.append(Piece(each.segment, len(ids), len(new), each.stored))
             ids += new
         slots: list[Piece[Slot]] = []
-        rows = []
+        rows: list[int] = []
+        row_of: list[int] = []
         self.running.sort(key=lambda request: request.slot.index)  # as their keys and values lie
         for request in self.running:
-            slot, new = request.slot, request.after(request.slot.length)
-            slots.append(Piece(slot, len(ids), len(new), slot.length))
-            slot.extend(np.asarray(new))
-            ids += new
-            rows.append(len(ids) - 1)
-            self.cache.reserve(slot.length - slot.start)
+            slot = request.slot
+            if not slots or slots[-1].owner is not slot:
+                new = request.after(slot.length)
+                slots.append(Piece(slot, len(ids), len(new), slot.length))
+                slot.extend(np.asarray(new))
+                ids += new
+                rows.append(len(ids) - 1)
+                self.cache.reserve(slot.length - slot.start)
+            row_of.append(len(rows) - 1)
         positions = [position for f in filling for position in range(f.past, f.past + f.count)]
         positions += [position for s in slots for position in range(s.past, s.past + s.count)]
         with phase("decode" if 2 * len(slots) > len(ids) else "prefill"):  # what most of the tokens are
@@ -158,7 +164,19 @@ class RunningBatch:
             for each in admission.filling:
                 each.segment.filled = True
             if self.running:
-                self._draw(list(self.running), logits)
+                self._draw(list(self.running), logits[row_of] if len(row_of) > len(rows) else logits)
+                self._part()
+
+    def _part(self) -> None:
+        """Requests that stand on one slot and have sampled different tokens go on apart, on copies of it."""
+        taken: set[int] = set()
+        slots: dict[tuple[int, int], Slot] = {}
+        for request in self.running:
+            own = request.slot.index, request.sampled[-1]
+            if own not in slots:
+                slots[own] = self.cache.copy(request.slot) if request.slot.index in taken else request.slot
+                taken.add(request.slot.index)
+            request.slot = slots[own]
 
     def _one_by_one(self) -> None:
         """The same, one request after the other, in shapes that depend on positions alone.  Who waits joins after another has been
@@ -216,7 +234,7 @@ class RunningBatch:
 
     def _finish(self, request: Request, answer: Completion | InfrastructureError) -> None:
         self.running.remove(request)
-        request.slot.busy = False
+        self._release()
         request.answer = answer
         self._finished.append(request)
 
