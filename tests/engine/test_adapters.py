@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sojourn.core import Ints
 from sojourn.engine import Completion, SamplingParams
 from sojourn.engine.adapters import activated
-from sojourn.engine.fused import FusedModel
+from sojourn.engine.llama import FusedModel
 from sojourn.engine.local import LocalEngine
 from sojourn.models import LoadedModel
 from sojourn.training.weights import add_adapters, drop_adapter

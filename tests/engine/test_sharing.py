@@ -37,7 +37,9 @@ def prefixes(contexts: Sequence[Ints]) -> set[tuple[int, ...]]:
 def sampled(contexts: Sequence[Ints], answers: Sequence[Completion]) -> int:
     """What the answers themselves cost: the last token of each context and all sampled ones but the last, once for all that have said
     the same so far."""
-    return len({(c.tobytes(), a.tokens[:n].tobytes()) for c, a in zip(contexts, answers, strict=True) for n in range(len(a.tokens))})
+    return len(
+        {(c.tobytes(), a.tokens[:n].tobytes()) for c, a in zip(contexts, answers, strict=True) for n in range(len(a.tokens))}
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -60,7 +62,10 @@ def test_equal_second_turns_compute_what_is_new_once(architecture: str, first: i
 def test_siblings_are_one_row_until_they_say_different_things(architecture: str, length: int) -> None:
     """Twelve siblings, four seeds, at three temperatures: they part at their first token, later, or never."""
     engine, reference = engine_for(small(architecture), max_batch=12), small(architecture)
-    contexts, asked = [prompt(length)] * 12, [SamplingParams(max_tokens=3 + n, seed=n % 4, temperature=(1, 0.1, 0)[n // 4]) for n in range(12)]
+    contexts, asked = (
+        [prompt(length)] * 12,
+        [SamplingParams(max_tokens=3 + n, seed=n % 4, temperature=(1, 0.1, 0)[n // 4]) for n in range(12)],
+    )
     answers = sample_all(engine, list(zip(contexts, asked, strict=True)))
     assert engine.computed_tokens == length - 1 + sampled(contexts, answers)
     assert len({answer.tokens.tobytes() for answer in answers}) > 4, "some part"

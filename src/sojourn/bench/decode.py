@@ -86,7 +86,7 @@ def _adapters(result: Result, dtype: str, rows: int, length: int, tokens: int) -
     taken = alternate({number: partial(sample, engine, prompts, tokens, each) for number, each in asked.items()}, 3, warm_up=0)
     for number, seconds in taken.items():
         line = {"precision": dtype, "batch": f"{rows}, {number} adapter{'s' * (number == 'two')} in it", "prompt": length}
-        result.add({name: "-" for name in result.rows[0]} | line | {"sojourn (tokens/s)": seconds.rate(rows)})
+        result.add(dict.fromkeys(result.rows[0], "-") | line | {"sojourn (tokens/s)": seconds.rate(rows)})
     result.ratios["decode_two_adapters_of_one"] = taken["one"].median / taken["two"].median
     result.ratios["decode_one_adapter_of_none"] = taken["no"].median / taken["one"].median
 

@@ -24,9 +24,9 @@ from sojourn.engine import adapters
 from sojourn.engine.admission import ATTEND_ONCE, admit
 from sojourn.engine.attention import Plan, windows_of
 from sojourn.engine.cache import Cache, Segment, Slot
-from sojourn.engine.fixed import CHUNK, FixedPlan
-from sojourn.engine.fused import FusedModel
-from sojourn.engine.packed import PackedModel
+from sojourn.engine.deterministic import CHUNK, FixedPlan
+from sojourn.engine.linear import PackedModel
+from sojourn.engine.llama import FusedModel
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.request import Request
