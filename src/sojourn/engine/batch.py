@@ -4,6 +4,13 @@ A step takes in who waits, runs the new tokens of all running requests as one fl
 It is plain synchronous code without a lock: the engine calls it from its thread, one step after another, and touches nothing in here
 while a step runs.
 
+Requests whose contexts are equal stand on one slot and are one row, until they sample different tokens.  As a policy learns, siblings
+say more and more the same, and cost less and less:
+
+    step 1   "P Q" for all four           one row; they sample  a a a b    the last goes on in a copy of the slot
+    step 2   "P Q a" for three, "P Q b"   two rows; they sample a c a d    one of the three leaves
+    step 3   "P Q a a" for two, ...       three rows
+
 Requests of different adapters run in one batch, and what one has stored must never be taken for the other.  So the KV cache knows a
 token as its id plus a multiple of the vocabulary for the adapter, and nothing in the cache need know of adapters:
 
