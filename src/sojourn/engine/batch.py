@@ -108,6 +108,7 @@ class RunningBatch:
             request.seconds += seconds
             if request.seconds > self.seconds:
                 self._finish(request, self._late(request))
+        self._release()
         self.broken = False
         return self._finished
 
@@ -227,6 +228,7 @@ class RunningBatch:
             )
         for request, token, logprob in zip(requests, tokens.tolist(), logprobs.tolist(), strict=True):
             self._append(request, token, logprob)
+        self._release()
 
     def _append(self, request: Request, token: int, logprob: float) -> None:
         request.sampled.append(token)
@@ -241,7 +243,6 @@ class RunningBatch:
 
     def _finish(self, request: Request, answer: Completion | InfrastructureError) -> None:
         self.running.remove(request)
-        self._release()
         request.answer = answer
         self._finished.append(request)
 
