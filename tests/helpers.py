@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from sojourn.core import EpisodeGroup, Ints
-from sojourn.engine import Completion, SamplingParams, fused, native, packed, plan, sampling
+from sojourn.engine import Completion, SamplingParams, linear, llama, native, plan, sampling
 from sojourn.engine.local import LocalEngine
-from sojourn.learner import fused as learner_fused
+from sojourn.learner import llama as learner_llama
 from sojourn.models import LoadedModel, tiny
 
 WINDOW = {"sliding_window": 8}
@@ -37,7 +37,7 @@ def with_and_without_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     """For the tests of a folder whose conftest imports it."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch alone":
-            for user in (fused, packed, plan, sampling, learner_fused):
+            for user in (llama, linear, plan, sampling, learner_llama):
                 patch.setattr(user, "kernels", lambda dtype: None)
         elif native.kernels(torch.float32) is None:
             pytest.skip("no C compiler here")

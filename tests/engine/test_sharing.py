@@ -34,9 +34,12 @@ def prefixes(contexts: Sequence[Ints]) -> set[tuple[int, ...]]:
     return {tuple(c[: n + 1].tolist()) for c in contexts for n in range(len(c) - 1)}
 
 
-def sampled(answers: Sequence[Completion]) -> int:
-    """What the answers themselves cost: the last token of the prompt and all sampled ones but the last are computed for each."""
-    return sum(len(answer.tokens) for answer in answers)
+def sampled(contexts: Sequence[Ints], answers: Sequence[Completion]) -> int:
+    """What the answers themselves cost: the last token of each context and all sampled ones but the last, once for all that have said
+    the same so far."""
+    return len(
+        {(c.tobytes(), a.tokens[:n].tobytes()) for c, a in zip(contexts, answers, strict=True) for n in range(len(a.tokens))}
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -49,9 +52,46 @@ def test_equal_second_turns_compute_what_is_new_once(architecture: str, first: i
     computed = engine.computed_tokens
     contexts = answered(contexts, answers, [prompt(60, seed=1)] * 16)
     replies = sample_all(engine, [(c, params(seed)) for seed, c in enumerate(contexts)])
-    assert engine.computed_tokens - computed == 60 + sampled(replies)
+    assert engine.computed_tokens - computed == 60 + sampled(contexts, replies)
     for seed, (context, reply) in enumerate(zip(contexts, replies, strict=True)):
         assert_faithful(reference, context, reply, params(seed))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+@pytest.mark.parametrize("length", [20, 80], ids=["in slots alone", "on a segment"])
+def test_siblings_are_one_row_until_they_say_different_things(architecture: str, length: int) -> None:
+    """Twelve siblings, four seeds, at three temperatures: they part at their first token, later, or never."""
+    engine, reference = engine_for(small(architecture), max_batch=12), small(architecture)
+    contexts, asked = (
+        [prompt(length)] * 12,
+        [SamplingParams(max_tokens=3 + n, seed=n % 4, temperature=(1, 0.1, 0)[n // 4]) for n in range(12)],
+    )
+    answers = sample_all(engine, list(zip(contexts, asked, strict=True)))
+    assert engine.computed_tokens == length - 1 + sampled(contexts, answers)
+    assert len({answer.tokens.tobytes() for answer in answers}) > 4, "some part"
+    assert sampled(contexts, answers) < sum(len(answer.tokens) for answer in answers) - 11, "some go on together"
+    for context, answer, params_ in zip(contexts, answers, asked, strict=True):
+        assert_faithful(reference, context, answer, params_)
+    following = [(c, params(n)) for n, c in enumerate(answered(contexts, answers, [prompt(9, seed=1)] * 12))]
+    for (context, params_), reply in zip(following, sample_all(engine, following), strict=True):
+        assert_faithful(reference, context, reply, params_)
+
+
+def test_siblings_on_one_slot_that_are_cancelled_or_late_leave_it_to_the_others() -> None:
+    engine, reference = engine_for(LOADED, max_batch=4), small()
+
+    async def some_leave() -> list[Completion]:
+        asked = [asyncio.create_task(engine.sample(prompt(30), params(seed=3, tokens=9))) for _ in range(4)]
+        await steps_later(engine, 3)
+        for each in asked[::2]:
+            each.cancel()
+        return [await each for each in asked[1::2]]
+
+    answers = asyncio.run(some_leave())
+    for answer in answers:
+        assert_faithful(reference, prompt(30), answer, params(seed=3, tokens=9))
+    assert engine._cache.free == 4
+    assert sample_all(engine, [(prompt(30), params(seed=3, tokens=9))])[0].tokens.tolist() == answers[0].tokens.tolist()
 
 
 def test_sixty_four_equal_second_turns_cost_what_sixty_four_equal_fresh_contexts_do() -> None:
@@ -90,7 +130,7 @@ def test_each_prefix_is_computed_once_at_every_turn(
             before, asked = engine.computed_tokens, [contexts[number] for number in acting]
             answers = sample_all(engine, [(contexts[number], params(seeds[number])) for number in acting])
             cost = engine.computed_tokens - before
-            needed = len(prefixes(asked) - stored) + sampled(answers)
+            needed = len(prefixes(asked) - stored) + sampled(asked, answers)
             assert cost == needed if once else cost >= needed
             for number, answer in zip(acting, answers, strict=True):
                 context = np.concatenate([contexts[number], answer.tokens])
@@ -118,7 +158,7 @@ def test_who_comes_while_a_sibling_runs_computes_nothing_again() -> None:
         return list(await asyncio.gather(*map(later, range(4))))
 
     replies = asyncio.run(all_of_them())
-    assert engine.computed_tokens - computed == 30 + sampled(replies)
+    assert engine.computed_tokens - computed == 30 + sum(len(reply.tokens) for reply in replies)
 
 
 def test_siblings_that_share_a_segment_leave_the_slots_of_others_alone() -> None:
@@ -130,7 +170,7 @@ def test_siblings_that_share_a_segment_leave_the_slots_of_others_alone() -> None
     for group in (second[:4], second[4:]):
         computed = engine.computed_tokens
         replies = sample_all(engine, [(c, params(seed)) for seed, c in enumerate(group)])
-        assert engine.computed_tokens - computed == 60 + sampled(replies)
+        assert engine.computed_tokens - computed == 60 + sampled(group, replies)
 
 
 @pytest.mark.parametrize("budget", [0, 150])

@@ -16,7 +16,7 @@ import torch
 from helpers import assert_faithful, engine_for, prompt, sample_all, small, steps_later
 
 from sojourn.core import InfrastructureError
-from sojourn.engine import Completion, SamplingParams, batch, fused
+from sojourn.engine import Completion, SamplingParams, batch, llama
 from sojourn.engine.local import LocalEngine
 from sojourn.phases import recording
 
@@ -249,7 +249,7 @@ def test_a_closed_engine_fails_what_is_in_flight() -> None:
 
 
 def test_a_process_ends_in_the_middle_of_a_request() -> None:
-    if fused.kernels(torch.float32) is None:
+    if llama.kernels(torch.float32) is None:
         pytest.skip("once is enough: another process does not know how these tests are run")
     script = (
         "import asyncio, numpy\n"

@@ -24,9 +24,12 @@ from sojourn.bench.ours import Endless, own_precision, prompt, smollm2
 from sojourn.core import Ints
 from sojourn.engine import SamplingParams
 from sojourn.engine.request import Request
+from sojourn.training.weights import add_adapters
 
 PAGE = 32
 """Tokens in a page of the paged cache of `transformers`."""
+ADAPTERS, RANK = ("one", "other"), 8
+"""Those that share a batch: on all linear layers of the body."""
 MOST_CONTINUOUS = 8192
 """Tokens of all prompts of its continuous batching: more cost their square."""
 
@@ -63,10 +66,29 @@ def decode(result: Result, quick: bool) -> None:
             peer = {"transformers": "hf", "continuous": "hf_continuous"}.get(name, name)
             result.ratios[f"decode_vs_{peer}_{which}"] = ratio
         result.add(line | {"of limit": limit / ours} | {f"vs {name}": against.get(name, "-") for name in others})
+    _adapters(result, own, 64, 16 if quick else 64, tokens)
     result.notes.append(
         "continuous: transformers' continuous batching; limit: bare matrix products, the fastest of torch's, oneDNN's and ours, and one read of "
         "the whole KV cache"
     )
+
+
+def _adapters(result: Result, dtype: str, rows: int, length: int, tokens: int) -> None:
+    """The same number of requests for no adapter, for one, and for two in one batch, every second request for each."""
+    loaded = smollm2(dtype)
+    for name in ADAPTERS:
+        add_adapters(loaded.model, RANK, 0, name)
+    engine = Clocked(loaded.model, loaded.tokenizer, max_batch=rows, max_context=length + tokens + 2)
+    prompts = [prompt(loaded.tokenizer, length, number) for number in range(rows)]
+    asked: dict[str, Sequence[str]] = {"no": ("",), "one": ADAPTERS[:1], "two": ADAPTERS}
+    for each in asked.values():
+        sample(engine, [each[:16] for each in prompts], 3, each)
+    taken = alternate({number: partial(sample, engine, prompts, tokens, each) for number, each in asked.items()}, 3, warm_up=0)
+    for number, seconds in taken.items():
+        line = {"precision": dtype, "batch": f"{rows}, {number} adapter{'s' * (number == 'two')} in it", "prompt": length}
+        result.add(dict.fromkeys(result.rows[0], "-") | line | {"sojourn (tokens/s)": seconds.rate(rows)})
+    result.ratios["decode_two_adapters_of_one"] = taken["one"].median / taken["two"].median
+    result.ratios["decode_one_adapter_of_none"] = taken["no"].median / taken["one"].median
 
 
 def _steps(dtype: str, rows: int, length: int, tokens: int, peers: Mapping[str, Peer]) -> dict[str, Spread]:
@@ -108,11 +130,12 @@ class Clocked(Endless):
         self._batch._draw = noted  # type: ignore[method-assign]
 
 
-def sample(engine: Clocked, prompts: Sequence[Ints], tokens: int) -> float:
-    """Ours, with an empty KV cache."""
+def sample(engine: Clocked, prompts: Sequence[Ints], tokens: int, adapters: Sequence[str | None] = (None,)) -> float:
+    """Ours, with an empty KV cache.  adapters: of the requests, in turn."""
 
     async def all_of_them() -> None:
-        params = [SamplingParams(max_tokens=tokens, seed=seed) for seed in range(len(prompts))]
+        numbers = range(len(prompts))
+        params = [SamplingParams(max_tokens=tokens, seed=n, adapter=adapters[n % len(adapters)]) for n in numbers]
         await asyncio.gather(*(engine.sample(each, p) for each, p in zip(prompts, params, strict=True)))
 
     engine.update(engine.version + 1)

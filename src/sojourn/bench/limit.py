@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from sojourn.bench.measure import Side
 from sojourn.engine.cache import Shape
-from sojourn.engine.packed import Packed
+from sojourn.engine.linear import Packed
 
 PASSES = 10
 """Times that each is done at once; the mean counts."""

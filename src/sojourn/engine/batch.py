@@ -4,6 +4,13 @@ A step takes in who waits, runs the new tokens of all running requests as one fl
 It is plain synchronous code without a lock: the engine calls it from its thread, one step after another, and touches nothing in here
 while a step runs.
 
+Requests whose contexts are equal stand on one slot and are one row, until they sample different tokens.  As a policy learns, siblings
+say more and more the same, and cost less and less:
+
+    step 1   "P Q" for all four           one row; they sample  a a a b    the last goes on in a copy of the slot
+    step 2   "P Q a" for three, "P Q b"   two rows; they sample a c a d    one of the three leaves
+    step 3   "P Q a a" for two, ...       three rows
+
 Requests of different adapters run in one batch, and what one has stored must never be taken for the other.  So the KV cache knows a
 token as its id plus a multiple of the vocabulary for the adapter, and nothing in the cache need know of adapters:
 
@@ -24,9 +31,9 @@ from sojourn.engine import adapters
 from sojourn.engine.admission import ATTEND_ONCE, admit
 from sojourn.engine.attention import Plan, windows_of
 from sojourn.engine.cache import Cache, Segment, Slot
-from sojourn.engine.fixed import CHUNK, FixedPlan
-from sojourn.engine.fused import FusedModel
-from sojourn.engine.packed import PackedModel
+from sojourn.engine.deterministic import CHUNK, FixedPlan
+from sojourn.engine.linear import PackedModel
+from sojourn.engine.llama import FusedModel
 from sojourn.engine.plan import EnginePlan, Piece
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.request import Request
@@ -101,6 +108,7 @@ class RunningBatch:
             request.seconds += seconds
             if request.seconds > self.seconds:
                 self._finish(request, self._late(request))
+        self._release()
         self.broken = False
         return self._finished
 
@@ -115,24 +123,26 @@ class RunningBatch:
 
     def keep(self, wanted: Collection[Request]) -> None:
         """Forget the other requests: nobody waits for them any more."""
-        for request in self.running:
-            if request not in wanted:
-                request.slot.busy = False
         self.running = [r for r in self.running if r in wanted]
         self.waiting = [r for r in self.waiting if r in wanted]
+        self._release()
+
+    def _release(self) -> None:
+        """Slots that no running request stands on are idle."""
+        busy = {request.slot.index for request in self.running}
+        for slot in self.cache.slots:
+            slot.busy = slot.index in busy
 
     def forget(self) -> None:
         """Drop all requests, keys, values and copies of weights."""
         self.keep(())
-        for slot in self.cache.slots:
-            slot.busy = False
         self.cache.clear()
         self._runner, self._adapters = _runner(self._model), None
         self.broken = False
 
     def _together(self) -> None:
         """All new tokens as one flat row: first those of segments, parents first, then those of running requests."""
-        admission = admit(self.cache, self.waiting)
+        admission = admit(self.cache, self.waiting, len(self.cache.slots) - len(self.running))
         self.running += admission.admitted
         self.waiting = admission.waiting
         ids: list[int] = []
@@ -142,15 +152,19 @@ class RunningBatch:
             filling.append(Piece(each.segment, len(ids), len(new), each.stored))
             ids += new
         slots: list[Piece[Slot]] = []
-        rows = []
+        rows: list[int] = []
+        row_of: list[int] = []
         self.running.sort(key=lambda request: request.slot.index)  # as their keys and values lie
         for request in self.running:
-            slot, new = request.slot, request.after(request.slot.length)
-            slots.append(Piece(slot, len(ids), len(new), slot.length))
-            slot.extend(np.asarray(new))
-            ids += new
-            rows.append(len(ids) - 1)
-            self.cache.reserve(slot.length - slot.start)
+            slot = request.slot
+            if not slots or slots[-1].owner is not slot:
+                new = request.after(slot.length)
+                slots.append(Piece(slot, len(ids), len(new), slot.length))
+                slot.extend(np.asarray(new))
+                ids += new
+                rows.append(len(ids) - 1)
+                self.cache.reserve(slot.length - slot.start)
+            row_of.append(len(rows) - 1)
         positions = [position for f in filling for position in range(f.past, f.past + f.count)]
         positions += [position for s in slots for position in range(s.past, s.past + s.count)]
         with phase("decode" if 2 * len(slots) > len(ids) else "prefill"):  # what most of the tokens are
@@ -158,7 +172,19 @@ class RunningBatch:
             for each in admission.filling:
                 each.segment.filled = True
             if self.running:
-                self._draw(list(self.running), logits)
+                self._draw(list(self.running), logits[row_of] if len(row_of) > len(rows) else logits)
+                self._part()
+
+    def _part(self) -> None:
+        """Requests that stand on one slot and have sampled different tokens go on apart, on copies of it."""
+        taken: set[int] = set()
+        slots: dict[tuple[int, int], Slot] = {}
+        for request in self.running:
+            own = request.slot.index, request.sampled[-1]
+            if own not in slots:
+                slots[own] = self.cache.copy(request.slot) if request.slot.index in taken else request.slot
+                taken.add(request.slot.index)
+            request.slot = slots[own]
 
     def _one_by_one(self) -> None:
         """The same, one request after the other, in shapes that depend on positions alone.  Who waits joins after another has been
@@ -202,6 +228,7 @@ class RunningBatch:
             )
         for request, token, logprob in zip(requests, tokens.tolist(), logprobs.tolist(), strict=True):
             self._append(request, token, logprob)
+        self._release()
 
     def _append(self, request: Request, token: int, logprob: float) -> None:
         request.sampled.append(token)
@@ -216,7 +243,6 @@ class RunningBatch:
 
     def _finish(self, request: Request, answer: Completion | InfrastructureError) -> None:
         self.running.remove(request)
-        request.slot.busy = False
         request.answer = answer
         self._finished.append(request)
 

@@ -179,6 +179,8 @@ class Cache:
         while level:
             whole: list[Segment] = []
             for segment in level:
+                if segment.start >= len(tokens) or segment.path[segment.start] != tokens[segment.start]:
+                    continue
                 length = segment.start + common_prefix(segment.path[segment.start :], tokens[segment.start :])
                 if length == len(segment.path):
                     whole.append(segment)
@@ -227,6 +229,10 @@ class Cache:
         for segment in chain(slot.base):
             segment.used = self._clock
         return slot
+
+    def copy(self, slot: Slot) -> Slot:
+        """Another slot with the context of this one, for requests that go on apart.  One must be idle."""
+        return self.claim(Match(slot.length, slot.base, slot), slot.tokens, 0)
 
     def _idle(self, tokens: Ints, source: Slot | Segment | None) -> Slot:
         """The idle slot that is missed least by others when it holds `tokens`: one whose content they contain (a sibling that said the

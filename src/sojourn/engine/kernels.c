@@ -136,7 +136,11 @@ static inline const float *floats(const T *x, float *room, int64_t count, int64_
 /* What a query vector of `attend` is, and where its result goes. */
 typedef struct { const T *query; T *out; float *lse; } Head;
 
-/* `attend_heads`; a constant `dim` lets sums stay in registers. */
+/* For scores 1, 3 | 5 in tiles of two: after the first tile top = 3, total = e^-2 + 1, sum = e^-2 v0 + v1.  The second has a higher score, so what
+   is there is scaled by keep = e^(3 - 5) before its own joins: top = 5, total = total * keep + 1, sum = sum * keep + v2.  At the end
+   out = sum / total and lse = top + log(total).
+
+   `attend_heads`; a constant `dim` lets sums stay in registers. */
 static inline __attribute__((always_inline)) void attend_wide(const Head *head, int64_t heads, const T *keys, const T *values, int64_t from,
                                                               int64_t to, int64_t dim, float scale, int more) {
     float q[MOST][WIDE], sum[MOST][WIDE], top[MOST], total[MOST], p[MOST][TILE], room[TILE * WIDE];
@@ -314,6 +318,9 @@ static inline __attribute__((always_inline)) void tile(const T *x, const T *pane
 
 int64_t panel(void) { return PANEL; }
 
+/* For PANEL = 3 and STEP = 2, a weight of 4 columns a, b, c, d and width 4 lies as
+       a0 a1 b0 b1 c0 c1   a2 a3 b2 b3 c2 c3  |  d0 d1 . . . .   d2 d3 . . . .      (| between panels, 0 for .)
+   so that `tile` reads one line of numbers from front to back, the same for all rows. */
 /* weight (columns, width) into panels (columns / PANEL, width / STEP, PANEL, STEP), the last one filled up with zeros. */
 void pack(const T *weight, T *panels, int64_t columns, int64_t width) {
 #pragma omp parallel for

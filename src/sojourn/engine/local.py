@@ -27,7 +27,7 @@ from sojourn.engine import worker
 from sojourn.engine.attention import attach
 from sojourn.engine.batch import RunningBatch
 from sojourn.engine.cache import Cache, Shape
-from sojourn.engine.fixed import CHUNK
+from sojourn.engine.deterministic import CHUNK
 from sojourn.engine.protocol import Completion, SamplingParams
 from sojourn.engine.request import Request
 

@@ -2,7 +2,15 @@
 
 The depth-first row is cut into *blocks*: runs of tokens that share all ancestors outside the block.  A block attends to that path
 without any mask, and to itself under the rule `k <= q < end[k]`.  So a token costs the length of its path plus one block, never
-the square of the pack.  The backward pass computes the probabilities again from the log-normaliser.  [after FlashAttention-2,
+the square of the pack.
+
+A trunk P of two tokens, below it a with its children b and c, and d; with blocks of three tokens at most:
+
+    token  P0 P1 a  b  c  d        blocks   P0 P1     path none, causal among themselves
+    end     6  6  5  4  5  6                a b c     path [0, 2), seen by all three without a mask; b sees a, c sees a and not b
+                                            d         path [0, 2)
+
+The backward pass computes the probabilities again from the log-normaliser.  [after FlashAttention-2,
 arXiv 2307.08691, section 3.1]
 """
 

@@ -25,8 +25,8 @@ from sojourn.engine.attention import attach, using, windows_of
 from sojourn.engine.cache import Shape
 from sojourn.learner.attention import TreePlan
 from sojourn.learner.batch import Part, TreeBatch, build, cut
-from sojourn.learner.fused import fused_states, kernels_for
 from sojourn.learner.head import legal_log_probabilities, log_probabilities, squares
+from sojourn.learner.llama import fused_states, kernels_for
 from sojourn.learner.micro import Micro, micro_batches, temperature_of
 from sojourn.learner.optimizer import AdamW, OptimizerConfig
 from sojourn.objectives import Denominators, LossInputs, Mix, Objective, imitates

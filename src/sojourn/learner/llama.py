@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from sojourn.engine.adapters import multiplied
 from sojourn.engine.attention import Plan
-from sojourn.engine.fused import FusedModel, window_of
+from sojourn.engine.llama import FusedModel, window_of
 from sojourn.engine.native import Kernels, kernels
 from sojourn.learner.batch import TreeBatch
 

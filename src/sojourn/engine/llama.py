@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 
 from sojourn.engine.adapters import Mix, adapted_layers, computed, plain
 from sojourn.engine.attention import Plan
+from sojourn.engine.linear import Product, packs
 from sojourn.engine.native import kernels
-from sojourn.engine.packed import Product, packs
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """Those whose layers are what `FusedModel` computes."""
