@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "play": ("sojourn.cli.play:play", "play an environment yourself and see what the model sees"),
     "data": ("sojourn.cli.data:data", "show a data set as the model will see it, with what is trained"),
     "export": ("sojourn.cli.export:export", "write a run's policy as a directory for transformers and peft"),
+    "view": ("sojourn.cli.view:view", "look at runs in the browser, while they are written"),
     "report": ("sojourn.cli.lists:report", "write the report of a run again"),
     "doctor": ("sojourn.cli.doctor:doctor", "what is installed, what is missing, and whether it works"),
     "envs": ("sojourn.cli.lists:envs", "the environments that come with Sojourn; envs install FAMILY"),

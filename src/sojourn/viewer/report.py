@@ -7,19 +7,22 @@ again at any time, on another machine, by `sojourn report`.  It loads nothing fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from sojourn.store.files import write_atomic
 from sojourn.store.run import RunFolder, flatten
+from sojourn.viewer import health
+from sojourn.viewer.curves import is_number, wilson
+from sojourn.viewer.episode import shown
 from sojourn.viewer.measures import measures
 from sojourn.viewer.progress import duration
-from sojourn.viewer.samples import before_and_after, contexts, trained_groups
-from sojourn.viewer.svg import DARK, LIGHT, Bar, Series, bar_chart, line_chart, number, points_of, stack_chart
+from sojourn.viewer.render import render, script, style
+from sojourn.viewer.runs import is_run
+from sojourn.viewer.samples import before_and_after, trained_groups
+from sojourn.viewer.svg import LIGHT, Bar, Series, bar_chart, line_chart, number, points_of, stack_chart
 
 Row = dict[str, Any]
 
@@ -54,49 +57,22 @@ FAMILIES: tuple[tuple[str, str, bool, str], ...] = (
 def write_report(run: RunFolder | str | Path) -> Path:
     """Write `report.html` into a run folder and return its path.  Raises `ValueError` if the folder holds no run."""
     run = run if isinstance(run, RunFolder) else _existing(Path(run))
-    page = _environment().get_template("report.html.j2").render(**_content(run))
+    page = render("report.html.j2", **content(run), **episodes(run), style=style(), script=script("page.js"))
     path = run.path / "report.html"
     write_atomic(path, lambda temporary: _write(temporary, page))
     return path
 
 
-def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """The interval in which a true success rate lies with 95 % confidence when `share` of `count` were solved.  [Wilson 1927]
-
-    >>> [round(bound, 3) for bound in wilson(0.8, 10)]
-    [0.49, 0.943]
-    """
-    if count == 0:
-        return 0.0, 1.0
-    middle = share + z * z / (2 * count)
-    spread = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return max((middle - spread) / scale, 0.0), min((middle + spread) / scale, 1.0)
-
-
 def _existing(path: Path) -> RunFolder:
-    if not (path / "config.json").exists() and not (path / "metrics.jsonl").exists():
+    if not is_run(path):
         raise ValueError(f"{path} is no run folder: found neither config.json nor metrics.jsonl (give one, as runs/quickstart)")
     return RunFolder(path)
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("sojourn.viewer", "."),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _value, "percent": "{:.1%}".format}
-    return environment
-
-
-def _content(run: RunFolder) -> Row:
-    """Everything that the template shows."""
+def content(run: RunFolder) -> Row:
+    """What the pages show of a run, its episodes aside."""
     metrics, evals, summary = run.metrics(), run.evals(), run.summary()
     levels = _levels(evals, metrics)
-    has_episodes = any((run.path / "episodes").glob("*.parquet"))
     return {
         "name": run.path.resolve().name,
         "config": flatten(run.config()),
@@ -114,9 +90,17 @@ def _content(run: RunFolder) -> Row:
         "leagues": [_league(*item) for item in run.league().items()],
         "failures": _failures([*metrics, *evals]),
         "summary_notes": [(key.replace("_", " "), summary[key]) for key in ("advice", "ledger") if key in summary],
-        "pairs": [(change, *map(_episode, pair)) for change, *pair in before_and_after(run.path)] if has_episodes else [],
-        "groups": [tuple(map(_episode, group)) for group in trained_groups(run.path)] if has_episodes else [],
-        "colors": {"light": LIGHT, "dark": DARK},
+        "health": health.findings(run.path),
+    }
+
+
+def episodes(run: RunFolder) -> Row:
+    """The samples that the report shows."""
+    if not any((run.path / "episodes").glob("*.parquet")):
+        return {"pairs": [], "groups": []}
+    return {
+        "pairs": [(change, *map(shown, pair)) for change, *pair in before_and_after(run.path)],
+        "groups": [tuple(map(shown, group)) for group in trained_groups(run.path)],
     }
 
 
@@ -229,7 +213,7 @@ def _curriculum_charts(metrics: Sequence[Row], levels: Sequence[str]) -> list[Ro
         svg = stack_chart([one for one in shares if one.points], percent=True, width=520, height=210)
         charts.append({"title": "Levels trained on", "note": "Share of each step's episodes.", "svg": Markup(svg)})
     states = [{**flatten(row.get("curriculum") or {}), "step": row["step"]} for row in metrics]
-    seen = (key for row in states for key, value in row.items() if _is_number(value))
+    seen = (key for row in states for key, value in row.items() if is_number(value))
     names = [key for key in dict.fromkeys(seen) if key != "step" and not key.startswith("share/")]
     state = [Series(name=n, points=points_of(states, n), color=i) for i, n in enumerate(names[: len(LIGHT)])]
     if state:
@@ -255,7 +239,7 @@ def _curves(metrics: Sequence[Row]) -> list[Row]:
         families = [_family(rows, f"{role}: {title}", prefix, share, note) for title, prefix, share, note in FAMILIES]
         charts += [*named, *families]
     known = {"step", "success", "seconds", *(key for _, keys, _, _ in CURVES for key in keys)}
-    others = {key for row in metrics for key, value in row.items() if _is_number(value) and "/" not in key} - known
+    others = {key for row in metrics for key, value in row.items() if is_number(value) and "/" not in key} - known
     charts += [_curve(metrics, key, (key,), False, "") for key in sorted(others)]
     return [chart for chart in charts if chart]
 
@@ -279,22 +263,6 @@ def _curve(metrics: Sequence[Row], title: str, keys: Sequence[str], share: bool,
     named = enumerate(lines.items())
     series = [Series(name=key.replace("_", " "), points=points, color=i) for i, (key, points) in named if points]
     return {"title": title, "note": note, "svg": Markup(line_chart(series, percent=share))} if series else None
-
-
-def _episode(row: Row) -> Row:
-    kept = ("id", "task", "level", "step", "success", "total", "rewards", "stop", "failures", "turns")
-    return {**{key: row[key] for key in kept}, "contexts": contexts(row), "tokens": sum(len(s["tokens"]) for s in row["spans"])}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _value(value: object) -> str:
-    """A config value or a metric as a person reads it."""
-    if isinstance(value, float):
-        return number(value)
-    return ", ".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
 def _write(path: Path, text: str) -> None:

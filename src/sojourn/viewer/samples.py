@@ -1,4 +1,4 @@
-"""Sample episodes for the report: which are shown, and each as blocks of tokens.
+"""Sample episodes for the report: which are shown.
 
 The one idea: which episodes are shown follows from a rule, told on the page, not from taste.
 """
@@ -6,18 +6,12 @@ The one idea: which episodes are shown follows from a rule, told on the page, no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sojourn.core import ROOT
 from sojourn.store import query, read_episodes
 
 Row = dict[str, Any]
-LONGEST = 6000
-"""Characters of a span that the page shows."""
-MOST = 200
-"""Spans of an episode that the page shows."""
 
 
 def before_and_after(run: Path) -> list[tuple[str, Row, Row]]:
@@ -70,56 +64,6 @@ def trained_groups(run: Path) -> list[tuple[Row, Row]]:
         )
         for group in chosen
     ]
-
-
-def contexts(row: Row) -> list[list[Row]]:
-    """An episode's spans as the page shows them: a list of blocks for each context or branch, none shown twice."""
-    spans = {span["id"]: span for span in row["spans"]}
-    parents = {span["parent"] for span in spans.values()}
-    largest = max((abs(a) for span in spans.values() for a in span["advantages"] or ()), default=0.0)
-    shown, found = set[int](), []
-    for leaf in [i for i in spans if i not in parents][:MOST]:
-        path = []
-        while leaf != ROOT and leaf not in shown:
-            shown.add(leaf)
-            path.append(_block(spans[leaf], largest))
-            leaf = spans[leaf]["parent"]
-        found.append(path[::-1])
-    return found
-
-
-def _block(span: Row, largest: float) -> Row:
-    role = "prompt" if span["parent"] == ROOT else span["role"] or ""
-    agent = f"{span['agent']}: " if role and span["agent"] != "agent" else ""
-    return {
-        "kind": span["kind"],
-        "label": agent + role,
-        "tokens": _tokens(span, largest) if span["ends"] else None,
-        "text": span["text"][:LONGEST],
-        "hidden": max(len(span["text"]) - LONGEST, 0),
-        "count": len(span["tokens"]),
-        "reward": span["reward"],
-        "version": span["version"],
-    }
-
-
-def _tokens(span: Row, largest: float) -> list[Row]:
-    """Text, tooltip and share of the largest advantage of each token."""
-    pieces = [span["text"][start:end] for start, end in pairwise([0, *span["ends"]])]
-    nothing = [None] * len(pieces)
-    columns = zip(pieces, span["tokens"], span["logprobs"] or nothing, span["advantages"] or nothing, strict=True)
-    return [
-        {
-            "text": text,
-            "tip": f"id {token}" + _part("logp", "{:.3f}", logp) + _part("advantage", "{:+.3f}", advantage),
-            "share": round((advantage or 0.0) / largest, 3) if largest else 0.0,
-        }
-        for text, token, logp, advantage in columns
-    ]
-
-
-def _part(name: str, form: str, value: float | None) -> str:
-    return "" if value is None else f", {name} {form.format(value)}"
 
 
 def _choose(pairs: Sequence[Row]) -> list[Row]:

@@ -25,12 +25,16 @@ DARK = ("#4b93ea", "#e2703f", "#1fa97a", "#9085e9", "#cf8f0d", "#e66767", "#3ea0
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One named line.  `style`: a line with dots, a faint line (one of many), or marks alone (measured apart from the line)."""
+    """One named line.  `style`: a line with dots, a faint line (one of many), or marks alone (measured apart from the line).
+
+    band: intervals as (x, low, high): shaded behind a line, whiskers of marks.
+    """
 
     name: str
     points: Sequence[Point]
     color: int = 0
     style: Literal["line", "faint", "marks"] = "line"
+    band: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class Axes:
     x: tuple[float, float]
     y: tuple[float, float]
     percent: bool = False
+    unit: str = "step"
 
     @property
     def labels(self) -> dict[float, str]:
@@ -80,14 +85,19 @@ def line_chart(
     width: int = 360,
     height: int = 170,
     style: str = "",
+    legend: bool = True,
+    unit: str = "step",
 ) -> str:
-    """Lines over steps.  `percent`: values are shares of 1.  `y`: the range shown; without it, what the values need."""
+    """Lines over steps, or what `unit` says.  `percent`: values are shares of 1.  `y`: the range shown; without it, what the values need."""
     points = [point for one in series for point in one.points]
-    y = y or _span([value for _, value in points])
-    axes = Axes(width, height, _top(series, width), _span([step for step, _ in points], pad=0.5), y, percent)
-    parts = [_grid(axes), _legend(series, width), *(_line(one, axes) for one in series)]
+    bounds = [bound for one in series for _, *both in one.band for bound in both]
+    y = y or _span([*(value for _, value in points), *bounds])
+    named = series if legend else []
+    axes = Axes(width, height, _top(named, width), _span([step for step, _ in points], pad=0.5), y, percent, unit)
+    bands = (_band(one, axes) for one in series if one.band)
+    parts = [_grid(axes), _legend(named, width), *bands, *(_line(one, axes) for one in series)]
     shown = [one for one in series if one.style != "faint"]
-    return _svg(parts, axes, style, [(one.name, f"var(--c{one.color})", one.points) for one in shown], percent)
+    return _svg(parts, axes, style, [(one.name, f"var(--c{one.color % len(LIGHT)})", one.points) for one in shown], percent)
 
 
 def stack_chart(series: Sequence[Series], *, percent: bool = False, width: int = 360, height: int = 170) -> str:
@@ -205,6 +215,17 @@ def _span(values: Sequence[float], pad: float | None = None) -> tuple[float, flo
     return low, high
 
 
+def _band(series: Series, axes: Axes) -> str:
+    """The intervals, as far as the plot shows them."""
+    color = f"var(--c{series.color % len(LIGHT)})"
+    bounds = [(axes.px(x), *(axes.py(min(max(b, axes.y[0]), axes.y[1])) for b in both)) for x, *both in series.band]
+    if series.style == "marks":
+        path = "".join(f"M{x:.1f} {low:.1f}V{high:.1f}" for x, low, high in bounds)
+        return f'<path d="{path}" stroke="{color}" stroke-width="1.2" opacity="0.55"/>'
+    edge = [f"{x:.1f} {high:.1f}" for x, _, high in bounds] + [f"{x:.1f} {low:.1f}" for x, low, _ in reversed(bounds)]
+    return f'<path d="M{"L".join(edge)}Z" fill="{color}" opacity="0.14"/>'
+
+
 def _line(series: Series, axes: Axes) -> str:
     dots = [(axes.px(x), axes.py(y)) for x, y in series.points]
     color = f"var(--c{series.color % len(LIGHT)})"
@@ -241,7 +262,7 @@ def _grid(axes: Axes, steps: bool = True) -> str:
         parts.append(_text(axes.left - 7, y + 4, label, "muted", "end"))
     whole = [value for value in ticks(*axes.x, about=axes.width // 70) if value == int(value)] if steps else []
     for place, value in enumerate(whole):
-        label = number(value) if place else f"step {number(value)}"
+        label = number(value) if place else f"{axes.unit} {number(value)}"
         parts.append(_text(axes.px(value), axes.height - 8, label, "muted", "middle"))
     return "".join(parts)
 
@@ -294,6 +315,7 @@ def _svg(parts: Sequence[str], axes: Axes, style: str, data: Sequence[tuple[str,
         "top": axes.top,
         "bottom": axes.height - BOTTOM,
         "percent": percent,
+        "unit": axes.unit,
         "series": [{"name": name, "color": color, "points": points} for name, color, points in data],
     }
     attribute = f" data-chart='{escape(json.dumps(chart), quote=True)}'" if data and not style else ""
