@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from viewed import decode, encode, write_special_run
 
 from sojourn.core import Episode, EpisodeGroup, Kind, Message, Span, StopReason, Task, TrajectoryTree, assistant, tool, user
 from sojourn.store import RunFolder, to_row, write_episodes
 
 LEVELS = ("one call", "two calls")
 STEPS = 12
-
-
-def encode(text: str) -> list[int]:
-    return list(text.encode())
-
-
-def decode(tokens: Sequence[int]) -> str:
-    return bytes(tokens).decode(errors="replace")
 
 
 def play(group: EpisodeGroup, name: str, solved: bool, seed: int) -> Episode:
@@ -127,3 +119,9 @@ def write_example_run(path: Path) -> RunFolder:
 def example_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """Read-only: tests that change a run folder make their own."""
     return write_example_run(tmp_path_factory.mktemp("runs") / "example")
+
+
+@pytest.fixture(scope="session")
+def special_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """Read-only: an episode of each kind that is no plain conversation."""
+    return write_special_run(tmp_path_factory.mktemp("special") / "special")

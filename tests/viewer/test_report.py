@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from sojourn.core import ROOT, Episode, Kind, Span, StopReason, Task, TrajectoryTree
 from sojourn.store import RunFolder, to_row, write_episodes
 from sojourn.viewer import write_report
-from sojourn.viewer.report import wilson
-from sojourn.viewer.samples import before_and_after, contexts, trained_groups
+from sojourn.viewer.curves import wilson
+from sojourn.viewer.episode import shown
+from sojourn.viewer.samples import before_and_after, trained_groups
 
 
 class Balance(HTMLParser):
@@ -152,9 +154,14 @@ def test_failures_under_half_are_on_the_page(tmp_path: Path) -> None:
     assert "it &lt;died&gt;" in page
 
 
+def blocks(row: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """By segment."""
+    return [s["blocks"] for agent in shown(row)["agents"] for context in agent["contexts"] for s in context["segments"]]
+
+
 def test_tokens_carry_their_share_of_the_advantage(example_run: RunFolder) -> None:
     best, worst = trained_groups(example_run.path)[0]
-    shares = [{t["share"] for blocks in contexts(row) for b in blocks for t in b["tokens"] or ()} for row in (best, worst)]
+    shares = [{t["share"] for part in blocks(row) for b in part for t in b["tokens"] or ()} for row in (best, worst)]
     assert shares == [{1.0}, {-1.0}]
 
 
@@ -163,7 +170,7 @@ def test_no_span_of_a_tree_is_shown_twice() -> None:
     root = tree.add(Span(ROOT, np.array([65]), Kind.OBSERVATION))
     leaves = [tree.add(Span(root, np.array([66 + i]), Kind.ACTION)) for i in range(3)]
     row = to_row(Episode("e", Task("t"), tree, leaves, leaves), "g", lambda tokens: bytes(tokens).decode())
-    assert [[block["text"] for block in blocks] for blocks in contexts(row)] == [["A", "B"], ["C"], ["D"]]
+    assert [[block["text"] for block in part] for part in blocks(row)] == [["A"], ["B"], ["C"], ["D"]]
 
 
 @given(count=st.integers(1, 500), data=st.data())

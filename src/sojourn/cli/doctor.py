@@ -1,4 +1,4 @@
-"""`sojourn doctor`: what is installed, what is missing and the command that fixes it, and whether the parts agree.
+"""`sojourn doctor`: what is installed, what is missing and the command that fixes it, and whether the parts agree; of a run, its health.
 
 A finding is `ok`, `note` (works without, or slower) or `bad` (does not work); the exit code is 1 if anything is bad.
 """
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from sojourn.models import LoadedModel
@@ -34,6 +36,8 @@ EXTRAS = {
         "envs-several",
         "the environments openspiel/..., pettingzoo/... and textarena/..., the recipe multi_agent/kuhn",
     ),
+    "starlette": ("view", "`sojourn view`"),
+    "uvicorn": ("view", "`sojourn view`"),
     "gymnasium": ("envs-gymnasium", "the environments gymnasium/..., the recipes cartpole and frozen_lake"),
 }
 """Package: the extra that brings it, and what it is for."""
@@ -51,12 +55,15 @@ class Finding:
     remedy: str = ""
 
 
-def doctor(contract: bool = True) -> int:
-    """Look at this machine and this installation.
+def doctor(run: Positional[Path | None] = None, contract: bool = True) -> int:
+    """Look at this machine and this installation, or at a run.
 
     Args:
+        run: A run folder: its health, as `sojourn view` shows it; fails if something is bad.
         contract: Sample with a model and let the learner score it; takes some seconds for each model on this machine.
     """
+    if run is not None:
+        return health_of(run)
     table, worst = Table("", "", "found", "what to do", box=None, pad_edge=False), 0
     with Console(stderr=True).status("looking"):
         for finding in findings(contract):
@@ -69,6 +76,22 @@ def doctor(contract: bool = True) -> int:
             worst = max(worst, finding.state == "bad")
     Console().print(table)
     return int(worst)
+
+
+def health_of(run: Path) -> int:
+    """The health page of a run, in the terminal."""
+    from sojourn.viewer.health import findings
+    from sojourn.viewer.runs import is_run
+
+    if not is_run(run):
+        raise ValueError(f"{run} is no run folder: found neither config.json nor metrics.jsonl (give one, as runs/quickstart)")
+    console, found = Console(), findings(run)
+    for each in found:
+        console.print(Text(f"{each.state:<13}", STYLE.get(each.state, "dim")), Text(each.what, "bold"), Text(each.found))
+        if each.state in ("note", "bad"):
+            for name, text in (("rule", each.rule), ("means", each.meaning), ("change", each.change)):
+                console.print(Padding(Text(f"{name}: {text}"), (0, 0, 0, 14)))
+    return int(any(each.state == "bad" for each in found))
 
 
 def findings(contract: bool) -> Iterator[Finding]:

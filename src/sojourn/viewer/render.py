@@ -22,7 +22,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": value, "percent": "{:.1%}".format, "json": _json, "signed": "{:+.3g}".format}
+    made.filters |= {"number": value, "percent": "{:.1%}".format, "json": _json, "signed": signed}
     return made
 
 
@@ -49,5 +49,13 @@ def value(given: object) -> str:
     return ", ".join(map(value, given)) if isinstance(given, list) else str(given)
 
 
-def _json(given: Any) -> str:
-    return json.dumps(given, ensure_ascii=False, indent=1, default=str)
+def signed(given: float) -> str:
+    """
+    >>> signed(0.5), signed(-0.0)
+    ('+0.5', '0')
+    """
+    return f"{given:+.3g}" if given else "0"
+
+
+def _json(given: Any, indent: int | None = 1) -> str:
+    return json.dumps(given, ensure_ascii=False, indent=indent, default=str)

@@ -6,6 +6,7 @@ again at any time, on another machine, by `sojourn report`.  It loads nothing fr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def content(run: RunFolder) -> Row:
         "measures": measures(evals),
         "curriculum": _curriculum_charts(metrics, levels),
         "curves": _curves(metrics),
+        "totals": totals(metrics),
         "leagues": [_league(*item) for item in run.league().items()],
         "failures": _failures([*metrics, *evals]),
         "summary_notes": [(key.replace("_", " "), summary[key]) for key in ("advice", "ledger") if key in summary],
@@ -102,6 +104,37 @@ def episodes(run: RunFolder) -> Row:
         "pairs": [(change, *map(shown, pair)) for change, *pair in before_and_after(run.path)],
         "groups": [tuple(map(shown, group)) for group in trained_groups(run.path)],
     }
+
+
+TOTALS = (("ledger", "Ledger"), ("stop", "How episodes ended"), ("seconds", "Where the time went"))
+
+
+def totals(metrics: Sequence[Row]) -> list[Row]:
+    """Over all steps: what became of the episodes, how they stopped, and where the time went; each with its share of the whole.  What only
+    the roles say is told for each of them."""
+    found = [(kind, title, [(role, _summed(metrics, kind, role)) for role in ("", *_roles(metrics))]) for kind, title in TOTALS]
+    told = [(kind, title, dict(sums[:1] if sums[0][1] else sums)) for kind, title, sums in found]
+    return [_parts(kind, title, sums) for kind, title, sums in told if any(sums.values())]
+
+
+def _summed(metrics: Sequence[Row], kind: str, role: str) -> Counter[str]:
+    """Sums by name, without zeros.  Stops are told as shares of a step's episodes."""
+    prefix, sums = f"{role}/" if role else "", Counter[str]()
+    for row in metrics:
+        many = (row.get(f"{prefix}episodes") or 0.0) if kind == "stop" else 1.0
+        for key, value in row.items():
+            if key.startswith(f"{prefix}{kind}/") and is_number(value):
+                sums[key.removeprefix(f"{prefix}{kind}/")] += value * many
+    return +sums
+
+
+def _parts(kind: str, title: str, sums: dict[str, Counter[str]]) -> Row:
+    """A table: the whole, and each part with its share."""
+    whole = sum(counts.pop("sampled", 0.0) if kind == "ledger" else counts.total() for counts in sums.values())
+    said = duration if kind == "seconds" else number
+    parts = [(f"{role}: {name}" if role else name, count) for role, counts in sums.items() for name, count in counts.most_common()]
+    rows = [{"name": name, "said": said(count), "share": count / whole if whole else 0.0} for name, count in parts]
+    return {"title": title, "whole": said(whole) + ("" if kind == "seconds" else " episodes"), "rows": rows}
 
 
 def _league(role: str, found: Row) -> Row:

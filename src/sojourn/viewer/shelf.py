@@ -90,7 +90,7 @@ class Search:
 def _bounds(name: str, given: str, mark: str) -> list[float]:
     if not given:
         return []
-    low, found, high = given.strip().partition(mark) if not given.startswith("-") else (given, "", "")
+    low, found, high = given.strip().partition(mark)
     try:
         both = [float(low or "-inf"), float((high or "inf") if found else low)]
     except ValueError:
