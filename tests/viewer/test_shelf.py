@@ -11,7 +11,7 @@ from viewed import ATTACK, Maker
 
 from sojourn.core import Message, StopReason, Text, ToolCall
 from sojourn.store import RunFolder, read_episodes, write_episodes
-from sojourn.viewer.shelf import Search, Shelf
+from sojourn.viewer.shelf import Gone, Search, Shelf
 
 
 def episode(name: str, *, step: int = 1, paid: float = 0.0, call: str = "", said: str = "so", task: str = "t") -> dict[str, Any]:
@@ -80,6 +80,16 @@ def test_a_run_that_grows_goes_back_and_leaves_torn_files_is_followed(shelf: She
     assert (names(shelf, tool="late"), names(shelf, tool="later")) == ([], ["e"])
     run.episodes_path("train", 3).unlink()
     assert names(shelf, order="oldest") == ["a", "b", "c"]
+
+
+def test_an_episode_that_the_run_took_back_is_told_and_never_another_one(shelf: Shelf) -> None:
+    run = RunFolder(shelf.run)
+    first, second, third = shelf.index()
+    write_episodes(run.episodes_path("train", 1), [episode("z")])
+    run.episodes_path("train", 2).unlink()
+    for row in (first, second, third):
+        with pytest.raises(Gone, match=f"episode '{row['id']}': the run went back"):
+            shelf.read([row])
 
 
 def test_a_whole_episode_is_what_the_store_reads(shelf: Shelf) -> None:

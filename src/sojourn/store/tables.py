@@ -21,6 +21,8 @@ from sojourn.store.files import write_atomic
 
 LINES = "read_json_auto({}, format='newline_delimited', union_by_name=true, ignore_errors=true)"
 """A last line that a kill tore is left out."""
+ROW_GROUP = 128
+"""Episodes that are read together; one episode of a large file costs that many."""
 
 
 def write_episodes(path: Path, rows: Sequence[Row]) -> None:
@@ -30,7 +32,7 @@ def write_episodes(path: Path, rows: Sequence[Row]) -> None:
         table = pa.Table.from_pylist(pairs, schema=SCHEMA)
     except UnicodeEncodeError:  # walking through every token's number takes time, so only for those who need it
         table = pa.Table.from_pylist(well_formed_values(pairs), schema=SCHEMA)
-    write_atomic(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    write_atomic(path, lambda temporary: pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP))
 
 
 def query(run: str | Path, sql: str) -> list[Row]:

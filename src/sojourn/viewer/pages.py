@@ -19,7 +19,7 @@ from sojourn.viewer import curves, health, report
 from sojourn.viewer.episode import blocks_of, shared, shown
 from sojourn.viewer.render import render
 from sojourn.viewer.runs import find_runs, stamp, standing
-from sojourn.viewer.shelf import ORDERS, Search, Shelf
+from sojourn.viewer.shelf import ORDERS, Found, Search, Shelf
 from sojourn.viewer.svg import LIGHT, number
 
 Row = dict[str, Any]
@@ -106,7 +106,7 @@ class Pages:
         try:
             found = shelf.find(search, offset=offset, most=PAGE)
         except ValueError as error:
-            found, wrong = shelf.find(Search(solved="none", step="-1")), str(error)
+            found, wrong = Found(0, []), str(error)
         rows = [
             row
             | {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sojourn.viewer.pages import NotThere, Pages
 from sojourn.viewer.render import script, style
+from sojourn.viewer.shelf import Gone
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -52,7 +53,7 @@ def application(folders: Sequence[Path]) -> Starlette:
         def answer(request: Request) -> Response:
             try:
                 return HTMLResponse(make(request), headers=HEADERS)
-            except NotThere as error:
+            except (NotThere, Gone) as error:
                 return HTMLResponse(pages.error("Not there", str(error)), 404, headers=HEADERS)
             except ValueError as error:
                 return HTMLResponse(pages.error("That cannot be shown", str(error)), 400, headers=HEADERS)

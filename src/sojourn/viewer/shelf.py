@@ -7,12 +7,14 @@ for the episodes that are shown, and texts column by column, for the files that 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -22,6 +24,8 @@ import pyarrow.parquet as pq
 from sojourn.store.episodes import SCHEMA
 
 Row = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 COLUMNS = ("step", "phase", "id", "group", "task", "level", "stop", "success", "total", "valid", "turns", "contexts", "seconds")
 KEPT = pa.schema([*(SCHEMA.field(name) for name in COLUMNS), ("file", pa.string()), ("place", pa.int32())])
 TEXT, MESSAGE = "spans.list.element.text", "spans.list.element.message"
@@ -106,28 +110,25 @@ class Found:
     rows: list[Row]
 
 
+class Gone(LookupError):
+    """What was found a moment ago is there no more."""
+
+
 class Shelf:
     """The episodes of a run folder, which may grow while they are read."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self._lock = Lock()
-        self._files: dict[str, tuple[tuple[int, int], pa.Table]] = {}
+        self._files: dict[str, Kept] = {}
         self._tools: dict[str, tuple[tuple[int, int], list[tuple[str, ...]]]] = {}
 
     def table(self) -> pa.Table:
         """One small row for each episode."""
         with self._lock:
-            known = self._files
-            self._files = {}
-            for path in sorted(self.run.glob("episodes/*.parquet")):
-                try:
-                    stat = path.stat()
-                    stamp = (stat.st_mtime_ns, stat.st_size)
-                    old = known.get(path.name)
-                    self._files[path.name] = old if old and old[0] == stamp else (stamp, _kept(path))
-                except FileNotFoundError:  # the run went back to its checkpoint meanwhile
-                    continue
+            paths = sorted(self.run.glob("episodes/*.parquet"))
+            read = _each(lambda path: _kept(path, self._files.get(path.name)), paths)
+            self._files = {path.name: kept for path, kept in zip(paths, read, strict=True) if kept is not None}
             return pa.concat_tables([table for _, table in self._files.values()] or [KEPT.empty_table()])
 
     def facets(self) -> dict[str, list[str]]:
@@ -142,17 +143,11 @@ class Shelf:
         where = " and ".join(conditions) or "true"
         snippets: dict[tuple[str, int], str] = {}
         if search.tool or search.text:
-            hits = [row for row in _ask(table, f"select file, place from episodes where {where}", values)]
-            wanted = {(row["file"], row["place"]) for row in hits}
-            for file in dict.fromkeys(row["file"] for row in hits):
-                places = {place for name, place in wanted if name == file}
-                if search.tool:
-                    used = self._tools_in(file)
-                    places = {place for place in places if search.tool in used[place]}
-                if search.text:
-                    snippets |= {(file, place): text for place, text in self._texts(file, search.text, places).items()}
-                else:
-                    snippets |= {(file, place): "" for place in places}
+            asked: dict[str, set[int]] = {}
+            for row in _ask(table, f"select file, place from episodes where {where}", values):
+                asked.setdefault(row["file"], set()).add(row["place"])
+            found = _each(lambda item: self._said(search, *item), list(asked.items()))
+            snippets = {(file, place): text for file, own in zip(asked, found, strict=True) for place, text in own.items()}
             table = _only(table, snippets)
         count = _ask(table, f"select count(*) as n from episodes where {where}", values)[0]["n"]
         sql = f"select * from episodes where {where} order by {ORDERS[search.order]} limit {int(most)} offset {int(offset)}"
@@ -162,7 +157,7 @@ class Shelf:
     def tools(self) -> list[str]:
         """The names of all tools that were called."""
         self.table()
-        return sorted({name for file in list(self._files) for names in self._tools_in(file) for name in names})
+        return sorted({name for used in _each(self._tools_in, list(self._files)) for names in used for name in names})
 
     def index(self, **wanted: object) -> list[Row]:
         """The small rows whose columns have these values, in the order of steps."""
@@ -170,23 +165,44 @@ class Shelf:
         return _ask(self.table(), f"select * from episodes where {where} order by step, phase, file, place", list(wanted.values()))
 
     def read(self, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """The whole episodes of small rows."""
-        return [self._whole(row["file"], row["place"]) for row in rows]
+        """The whole episodes of small rows, in their order.  Raises `Gone` if the run has taken one back meanwhile."""
+        places: dict[str, list[int]] = {}
+        for row in rows:
+            places.setdefault(row["file"], []).append(row["place"])
+        found = {(file, place): row for file, wanted in places.items() for place, row in self._whole(file, wanted)}
+        if gone := [row["id"] for row in rows if found.get((row["file"], row["place"]), {}).get("id") != row["id"]]:
+            raise Gone(f"episode '{gone[0]}': the run went back to its checkpoint meanwhile (load the page again)")
+        return [found[row["file"], row["place"]] for row in rows]
 
-    def _whole(self, file: str, place: int) -> Row:
-        parquet = pq.ParquetFile(self._path(file))
+    def _whole(self, file: str, places: Sequence[int]) -> Iterator[tuple[int, Row]]:
+        """Episodes of a file; only the row groups that hold them are read."""
+        try:
+            parquet, first = pq.ParquetFile(self._path(file)), 0
+        except FileNotFoundError:
+            return
         for number in range(parquet.num_row_groups):
-            size = parquet.metadata.row_group(number).num_rows
-            if place < size:
-                row: Row = parquet.read_row_group(number).slice(place, 1).to_pylist(maps_as_pydicts="strict")[0]
-                return {name: row.get(name) for name in SCHEMA.names} | {"spans": [_span(span) for span in row["spans"]]}
-            place -= size
-        raise ValueError(f"{file}: found no row {place} (the run went back to its checkpoint; load the page again)")
+            last = first + parquet.metadata.row_group(number).num_rows
+            if mine := [place for place in places if first <= place < last]:
+                part = parquet.read_row_group(number).take([place - first for place in mine])
+                for place, row in zip(mine, part.to_pylist(maps_as_pydicts="strict"), strict=True):
+                    yield place, {name: row.get(name) for name in SCHEMA.names} | {"spans": [_span(span) for span in row["spans"]]}
+            first = last
 
     def _path(self, file: str) -> Path:
-        """A file that `table` has found."""
-        assert file in self._files
+        """Where a file lies that `table` has found."""
         return self.run / "episodes" / file
+
+    def _said(self, search: Search, file: str, places: set[int]) -> dict[int, str]:
+        """Of the episodes at `places` those with the tool and the text that are looked for, each with what stands around the text."""
+        if search.tool:
+            used = self._tools_in(file)
+            places = {place for place in places if place < len(used) and search.tool in used[place]}
+        if not search.text:
+            return dict.fromkeys(places, "")
+        try:
+            return self._texts(file, search.text, places)
+        except FileNotFoundError:  # the run went back to its checkpoint meanwhile
+            return {}
 
     def _texts(self, file: str, text: str, places: set[int]) -> dict[int, str]:
         """Of the episodes at `places` those with the text, each with what stands around it."""
@@ -201,7 +217,9 @@ class Shelf:
 
     def _tools_in(self, file: str) -> list[tuple[str, ...]]:
         """For each episode of a file the tools that were called."""
-        stamp = self._files[file][0]
+        stamp = _stamp(self._path(file))
+        if stamp is None:
+            return []
         if file not in self._tools or self._tools[file][0] != stamp:
             parquet = pq.ParquetFile(self._path(file))
             used: list[set[str]] = [set() for _ in range(parquet.metadata.num_rows)]
@@ -230,14 +248,39 @@ def _true(column: pa.ListArray, hits: pa.BooleanArray) -> tuple[list[int], list[
     return pc.take(pc.list_parent_indices(column), numbers).to_pylist(), numbers.to_pylist()
 
 
-def _kept(path: Path) -> pa.Table:
-    parquet = pq.ParquetFile(path)
-    table = parquet.read(columns=[name for name in COLUMNS if name in parquet.schema_arrow.names])
+Kept = tuple[tuple[int, int], pa.Table]
+"""When a file was written and how long it is, and its small rows."""
+
+
+def _kept(path: Path, old: Kept | None) -> Kept | None:
+    """A file's small rows, those that are known if it is as it was; None if it went meanwhile, as the run went back to its checkpoint."""
+    stamp = _stamp(path)
+    if stamp is None or (old and old[0] == stamp):
+        return old if stamp else None
+    try:
+        parquet = pq.ParquetFile(path)
+        table = parquet.read(columns=[name for name in COLUMNS if name in parquet.schema_arrow.names])
+    except FileNotFoundError:
+        return None
     for name in COLUMNS:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table), KEPT.field(name).type))
     table = table.append_column("file", pa.array([path.name] * len(table), pa.string()))
-    return table.append_column("place", pa.array(range(len(table)), pa.int32())).select(KEPT.names).cast(KEPT)
+    return stamp, table.append_column("place", pa.array(range(len(table)), pa.int32())).select(KEPT.names).cast(KEPT)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _each(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
+    """The work on each thing, on all cores: Arrow reads without Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(work, things))
 
 
 def _only(table: pa.Table, places: Mapping[tuple[str, int], str]) -> pa.Table:
