@@ -45,7 +45,9 @@ def group(draw: np.random.Generator, key: str, task: Task, step: int) -> list[di
             said, read = draw.integers(0, 8192, 200), draw.integers(0, 8192, 100)
             message = assistant(decode(said), [ToolCall("search" if turn % 2 else "calculate", {"query": decode(said[:5])})])
             logp = -draw.exponential(0.5, 200).astype(np.float32)
-            at = tree.add(Span(at, said, Kind.ACTION, logp, policy="actor", version=step, turn=turn, message=message, stop="stop"))
+            at = tree.add(
+                Span(at, said, Kind.ACTION, logp, policy="actor", version=step, turn=turn, message=message, stop="stop")
+            )
             episode.actions.append(at)
             at = tree.add(Span(at, read, Kind.OBSERVATION, turn=turn + 1, message=tool(decode(read), "search")))
         episode.leaves, episode.reward = [at], {"correct": float(draw.random() < 0.4)}
@@ -63,9 +65,14 @@ def write_run(folder: Path) -> None:
     drawn: list[list[dict[str, Any]]] = []
     for step in range(1, STEPS + 1):
         if step <= DRAWN:
-            parts = [group(draw, f"{step}:{g}", Task(f"task/{g}", {"n": g}, ("easy", "hard")[g % 2]), step) for g in range(GROUPS)]
+            parts = [
+                group(draw, f"{step}:{g}", Task(f"task/{g}", {"n": g}, ("easy", "hard")[g % 2]), step) for g in range(GROUPS)
+            ]
             drawn.append([row for part in parts for row in part])
-        rows = [row | {"step": step, "id": f"{step}:{row['id']}", "task": f"task/{step}/{row['group']}"} for row in drawn[(step - 1) % DRAWN]]
+        rows = [
+            row | {"step": step, "id": f"{step}:{row['id']}", "task": f"task/{step}/{row['group']}"}
+            for row in drawn[(step - 1) % DRAWN]
+        ]
         write_episodes(run.episodes_path("train", step), rows)
         run.log_step({"step": step, "reward": float(np.mean([row["total"] for row in rows])), "episodes": float(len(rows))})
     run.write_summary({"seconds": 1.0})

@@ -15,7 +15,7 @@ from example_run import write_example_run
 from viewed import ATTACK
 
 from sojourn.store import RunFolder
-from sojourn.viewer import write_report
+from sojourn.viewer import server, write_report
 
 playwright = pytest.importorskip("playwright.sync_api")
 uvicorn = pytest.importorskip("uvicorn")
@@ -23,8 +23,6 @@ pytest.importorskip("starlette")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("no chromium on this machine (apt-get install chromium, or name one in CHROMIUM)", allow_module_level=True)
-
-from sojourn.viewer import server
 
 Open = Callable[..., Any]
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -74,7 +72,9 @@ def visit(browser: Any, address: str) -> Iterator[Open]:
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith((address, "file:", "data:")) else wrong.append(request.url))
+        page.on(
+            "request", lambda request: None if request.url.startswith((address, "file:", "data:")) else wrong.append(request.url)
+        )
         page.goto(where if where.startswith("file:") else address + where)
         return page
 
@@ -117,7 +117,9 @@ def test_curves_and_ledger_follow_the_run(visit: Open, live: RunFolder) -> None:
     shown = "JSON.parse(document.querySelector('figure[data-name=success] svg').dataset.chart).series[0].points.length"
     assert page.evaluate(shown) == 12
     overview = visit("/overview?run=live")
-    live.log_step({"step": 13, "reward": 0.5, "success": 0.9, "ledger/sampled": 7.0, "ledger/trained": 3.0, "ledger/ZeroSignal": 4.0})
+    live.log_step(
+        {"step": 13, "reward": 0.5, "success": 0.9, "ledger/sampled": 7.0, "ledger/trained": 3.0, "ledger/ZeroSignal": 4.0}
+    )
     live.close()
     until(page, f"{shown} === 13")
     until(overview, "document.querySelector('table.shares').innerText.includes('ZeroSignal')")

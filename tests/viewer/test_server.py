@@ -86,15 +86,15 @@ def test_only_runs_that_were_found_can_be_asked_for(client: TestClient, page: st
     assert client.get(f"/{page}?run={name}").status_code == 404
 
 
-@pytest.mark.parametrize("address", ["/../pyproject.toml", "/%2e%2e/server.py", "/page.js/../../server.py", "/render.py", "/style.css.j2"])
+@pytest.mark.parametrize(
+    "address", ["/../pyproject.toml", "/%2e%2e/server.py", "/page.js/../../server.py", "/render.py", "/style.css.j2"]
+)
 def test_no_other_file_is_served(client: TestClient, address: str) -> None:
     answer = client.get(address)
     assert answer.status_code == 404 and "def " not in answer.text
 
 
-@pytest.mark.parametrize(
-    "left", ["/etc/passwd/0", "train-000001.parquet/999", "../../config.json/0", "train-000001.parquet/-1"]
-)
+@pytest.mark.parametrize("left", ["/etc/passwd/0", "train-000001.parquet/999", "../../config.json/0", "train-000001.parquet/-1"])
 def test_a_side_that_is_no_episode_of_the_task_is_the_usual_one(client: TestClient, left: str) -> None:
     usual = client.get("/task?run=special&task=climb")
     assert Page(client.get(f"/task?run=special&task=climb&left={quote(left)}").text).text == Page(usual.text).text

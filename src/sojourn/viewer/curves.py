@@ -19,14 +19,46 @@ from sojourn.viewer.svg import LIGHT, Point, Series, line_chart
 
 Row = dict[str, Any]
 Axis = Literal["step", "minutes", "tokens"]
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101)
+T_975 = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+)
 """Student's t for 1, 2, ... degrees of freedom; beyond, 1.96 + 2.5 / degrees is within 0.003 of it."""
 ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Learning", ("success", "success/", "reward", "reward/", "oracle/")),
     ("Episodes", ("turns", "tool_calls", "length", "cut", "stop/", "share/")),
     (
         "Update",
-        ("entropy", "kl", "zero_signal", "ratio", "cut_high", "cut_low", "mismatch_k3", "grad_norm", "advantage", "reward_std", "loss", "lr"),
+        (
+            "entropy",
+            "kl",
+            "zero_signal",
+            "ratio",
+            "cut_high",
+            "cut_low",
+            "mismatch_k3",
+            "grad_norm",
+            "advantage",
+            "reward_std",
+            "loss",
+            "lr",
+        ),
     ),
     ("Ledger and failures", ("ledger/", "failed", "failures/")),
     ("Time", ("tokens_per_second", "seconds/", "seconds")),
@@ -78,7 +110,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values) - spread, fmean(values) + spread
 
 
-def pooled(rows: Sequence[Row], key: str, window: int, axis: Axis = "step") -> tuple[list[Point], list[tuple[float, float, float]]]:
+def pooled(
+    rows: Sequence[Row], key: str, window: int, axis: Axis = "step"
+) -> tuple[list[Point], list[tuple[float, float, float]]]:
     """A metric's points, each over the last `window` rows that have it, and their intervals where there are any."""
     known = [(x, row) for x, row in zip(along(rows, axis), rows, strict=True) if is_number(row.get(key))]
     points, bands = [], []
@@ -143,7 +177,9 @@ def series(line: Line, key: str, color: int, *, window: int = 1, axis: Axis = "s
         return [*raw, Series(name=line.name, points=points, color=color, band=band)] if points else []
     values: dict[float, list[float]] = {}
     for points, _ in pools:
-        for number, (x, value) in enumerate(points):  # minutes and tokens of two runs are never equal: there the n-th points belong together
+        for number, (x, value) in enumerate(
+            points
+        ):  # minutes and tokens of two runs are never equal: there the n-th points belong together
             values.setdefault(x if axis == "step" else _nth(pools, number), []).append(value)
     points = [(x, fmean(values[x])) for x in sorted(values)]
     band = [(x, *interval(values[x])) for x in sorted(values)]
@@ -158,7 +194,9 @@ def _nth(pools: Sequence[tuple[list[Point], Any]], number: int) -> float:
 
 def charts(lines: Sequence[Line], *, window: int = 1, axis: Axis = "step") -> list[tuple[str, list[Row]]]:
     """All charts under their headings: of each metric one, with a line for each run."""
-    names = list(dict.fromkeys(key for line in lines for rows in line.runs for row in rows for key, v in row.items() if is_number(v)))
+    names = list(
+        dict.fromkeys(key for line in lines for rows in line.runs for row in rows for key, v in row.items() if is_number(v))
+    )
     found: list[tuple[str, list[Row]]] = [("Held-out tasks", _held_out(lines))] if axis == "step" else []
     left = [name for name in names if name not in ("step", "episodes")]
     for room, keys in ROOMS:
@@ -185,7 +223,7 @@ def _held_out(lines: Sequence[Line]) -> list[Row]:
 def _measured(lines: Sequence[Line], mode: str, level: str) -> str:
     drawn = []
     for color, line in enumerate(lines):
-        rows = [row for row in line.evals if (row["mode"], row["level"]) == (mode, level)]
+        rows = [row for row in line.evals if (row["mode"], row["level"]) == (mode, level) and row["tasks"]]  # all may have failed
         by_step: dict[float, list[Row]] = {}
         for row in rows:
             by_step.setdefault(float(row["step"]), []).append(row)

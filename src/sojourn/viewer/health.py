@@ -1,7 +1,7 @@
 """Health of a run: each finding is a rule, what was measured, what that means and what to change.
 
-The one idea: a rule looks at the mean of the last steps (and of the first, where it compares), and says which numbers it takes for
-unusual.  They are rules of thumb, not laws: a run may be well with a note, and be bad without one.
+The one idea: a rule looks at the mean of the last steps (and of the first, where it compares), ten or half of a short run, and says which
+numbers it takes for unusual.  They are rules of thumb, not laws: a run may be well with a note, and be bad without one.
 
 `sojourn doctor RUN` prints what the page shows.
 """
@@ -23,7 +23,7 @@ from sojourn.viewer.shelf import Shelf
 Row = dict[str, Any]
 State = Literal["ok", "note", "bad", "not measured"]
 WINDOW = 10
-"""Steps that are looked at: the last, and the first."""
+"""Steps that are looked at: the last, and the first; of a run that is shorter than twice that, half."""
 SAMPLE = 64
 """Episodes of the last step whose texts are looked at."""
 GRAM = 4
@@ -49,11 +49,19 @@ class Steps:
 
     rows: Sequence[Row]
 
+    @property
+    def last(self) -> Sequence[Row]:
+        return self.rows[-window(self.rows) :]
+
     def mean(self, key: str, last: bool = True) -> float | None:
         """Of the last (or the first) steps that have the metric."""
         values = [row[key] for row in self.rows if is_number(row.get(key))]
-        part = values[-WINDOW:] if last else values[:WINDOW]
+        part = values[-window(values) :] if last else values[: window(values)]
         return fmean(part) if part else None
+
+
+def window(rows: Sequence[Any]) -> int:
+    return max(1, min(WINDOW, len(rows) // 2))
 
 
 Look = Callable[[Steps], tuple[State, str] | None]
@@ -95,15 +103,15 @@ def graded(value: float, note: float, bad: float) -> State:
 
 
 def _parse_failures(steps: Steps) -> tuple[State, str] | None:
-    turns = sum((row.get("turns") or 0.0) * (row.get("episodes") or 0.0) for row in steps.rows[-WINDOW:])
+    turns = sum((row.get("turns") or 0.0) * (row.get("episodes") or 0.0) for row in steps.last)
     if not turns:
         return None
-    share = sum(row.get("failures/model") or 0.0 for row in steps.rows[-WINDOW:]) / turns
+    share = sum(row.get("failures/model") or 0.0 for row in steps.last) / turns
     return graded(share, 0.1, 0.3), f"{share:.1%} of actions"
 
 
 def _no_result(steps: Steps) -> tuple[State, str] | None:
-    rows = [row for row in steps.rows[-WINDOW:] if is_number(row.get("failed"))]
+    rows = [row for row in steps.last if is_number(row.get("failed"))]
     played = sum(row["failed"] + (row.get("episodes") or 0.0) for row in rows)
     if not played:
         return None
@@ -123,7 +131,7 @@ def _kl(steps: Steps) -> tuple[State, str] | None:
     values = [row["kl"] for row in steps.rows if is_number(row.get("kl"))]
     if not values:
         return None
-    now, typical = fmean(values[-WINDOW:]), float(np.median(np.abs(values)))
+    now, typical = fmean(values[-window(values) :]), float(np.median(np.abs(values)))
     jump = len(values) > 4 and abs(values[-1]) > max(10 * typical, 0.01)
     state = graded(now, 0.1, 1.0)
     return ("note" if jump and state == "ok" else state), f"{now:.3g} nats a token" + (", and it has just jumped" if jump else "")
@@ -284,6 +292,8 @@ def _repeated(shelf: Shelf) -> Finding:
     ]
     if not shares:
         return REPETITION(Steps([]))
-    seen = f"{fmean(shares):.1%} on average over {len(shares)} answers of step {small[-1]['step']}, {max(shares):.1%} in the worst"
+    seen = (
+        f"{fmean(shares):.1%} on average over {len(shares)} answers of step {small[-1]['step']}, {max(shares):.1%} in the worst"
+    )
     given = {key: getattr(REPETITION, key) for key in ("what", "rule", "meaning", "change")}
     return Finding(state=graded(fmean(shares), 0.2, 0.5), found=seen, **given)

@@ -89,9 +89,7 @@ class Pages:
         """What the report says."""
         path = self.path(name)
         content = report.content(RunFolder(path)) | {"name": name}
-        return render(
-            "overview.html.j2", **self._frame(name, name, "overview"), **content, state=standing(name, path).state
-        )
+        return render("overview.html.j2", **self._frame(name, name, "overview"), **content, state=standing(name, path).state)
 
     def health(self, name: str) -> str:
         path = self.path(name)
@@ -195,7 +193,10 @@ class Pages:
         keys = {f"{row['file']}/{row['place']}": row for row in small}
         chosen = chosen_pair(list(keys.values()))
         sides = {side: query.get(side, "") for side in ("left", "right")}
-        both = [sides[side] if sides[side] in keys else f"{row['file']}/{row['place']}" for side, row in zip(sides, chosen, strict=True)]
+        both = [
+            sides[side] if sides[side] in keys else f"{row['file']}/{row['place']}"
+            for side, row in zip(sides, chosen, strict=True)
+        ]
         solved = {True: "solved", False: "not solved"}
         return self._several(
             name,

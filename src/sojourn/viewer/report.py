@@ -132,7 +132,9 @@ def _parts(kind: str, title: str, sums: dict[str, Counter[str]]) -> Row:
     """A table: the whole, and each part with its share."""
     whole = sum(counts.pop("sampled", 0.0) if kind == "ledger" else counts.total() for counts in sums.values())
     said = duration if kind == "seconds" else number
-    parts = [(f"{role}: {name}" if role else name, count) for role, counts in sums.items() for name, count in counts.most_common()]
+    parts = [
+        (f"{role}: {name}" if role else name, count) for role, counts in sums.items() for name, count in counts.most_common()
+    ]
     rows = [{"name": name, "said": said(count), "share": count / whole if whole else 0.0} for name, count in parts]
     return {"title": title, "whole": said(whole) + ("" if kind == "seconds" else " episodes"), "rows": rows}
 

@@ -112,7 +112,9 @@ def listening(port: int) -> socket.socket:
         found.close()
         if isinstance(error, PermissionError | OverflowError):
             raise ValueError(f"port {port} cannot be used: {error} (choose one from 1024 to 65535 with --port)") from None
-        raise ValueError(f"port {port} on {HOST} is in use (another sojourn view? choose another with --port, or 0 for a free one)") from None
+        raise ValueError(
+            f"port {port} on {HOST} is in use (another sojourn view? choose another with --port, or 0 for a free one)"
+        ) from None
     return found
 
 
@@ -126,4 +128,6 @@ def serve(folders: Sequence[Path], port: int, ready: Callable[[str], object] = p
 
     with listening(port) as found:
         ready(f"http://{HOST}:{found.getsockname()[1]}/")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[found])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)).run(
+            sockets=[found]
+        )

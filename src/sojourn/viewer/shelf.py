@@ -162,7 +162,9 @@ class Shelf:
     def index(self, **wanted: object) -> list[Row]:
         """The small rows whose columns have these values, in the order of steps."""
         where = " and ".join(f'"{name}" = ?' for name in wanted) or "true"
-        return _ask(self.table(), f"select * from episodes where {where} order by step, phase, file, place", list(wanted.values()))
+        return _ask(
+            self.table(), f"select * from episodes where {where} order by step, phase, file, place", list(wanted.values())
+        )
 
     def read(self, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         """The whole episodes of small rows, in their order.  Raises `Gone` if the run has taken one back meanwhile."""
@@ -185,7 +187,10 @@ class Shelf:
             if mine := [place for place in places if first <= place < last]:
                 part = parquet.read_row_group(number).take([place - first for place in mine])
                 for place, row in zip(mine, part.to_pylist(maps_as_pydicts="strict"), strict=True):
-                    yield place, {name: row.get(name) for name in SCHEMA.names} | {"spans": [_span(span) for span in row["spans"]]}
+                    yield (
+                        place,
+                        {name: row.get(name) for name in SCHEMA.names} | {"spans": [_span(span) for span in row["spans"]]},
+                    )
             first = last
 
     def _path(self, file: str) -> Path:
