@@ -41,7 +41,7 @@ def names(shelf: Shelf, **search: str) -> list[str]:
     [
         ({}, ["c", "a", "b"]), ({"order": "oldest"}, ["a", "b", "c"]), ({"order": "reward"}, ["b", "a", "c"]),
         ({"step": "2"}, ["c"]), ({"step": "1-2", "order": "lowest"}, ["c", "a", "b"]), ({"step": "2-"}, ["c"]), ({"task": "ulm"}, ["b"]),
-        ({"reward": "0..0.5"}, ["a"]), ({"reward": "-0.5"}, ["c"]), ({"reward": "..0"}, ["c", "a"]), 
+        ({"reward": "0..0.5"}, ["a"]), ({"reward": "-0.5"}, ["c"]), ({"reward": "..0"}, ["c", "a"]),
         ({"reward": "-1..0.5"}, ["c", "a"]), ({"step": "-1"}, ["a", "b"]), ({"solved": "yes"}, ["b"]),
         ({"stop": "turn_limit"}, ["c"]), ({"tool": "search"}, ["a"]), ({"tool": "forged"}, []), ({"text": "danube"}, ["a"]),
         ({"text": "TELL ME", "step": "1"}, ["a", "b"]), ({"text": "tell", "tool": "calc"}, ["b"]), ({"text": "%"}, []), ({"group": "g2"}, ["c"]),
