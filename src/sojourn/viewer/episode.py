@@ -157,23 +157,23 @@ def _outline(row: Row, spans: Mapping[int, Row], children: Mapping[int, Sequence
 
 
 def _block(span: Row, row: Row, number: int | None, largest: float, tokens: bool) -> Row:
-    message = from_json(span["message"]) if span["message"] else None
-    said = isinstance(message, Message)
+    stored = from_json(span["message"]) if span["message"] else None
+    message = stored if isinstance(stored, Message) else None
     first = span["parent"] == ROOT
-    text = message.text if said and not tokens and not first else span["text"]
+    text = message.text if message and not tokens and not first else span["text"]
     given = span["advantages"]
     return {
         "id": span["id"],
         **_place(row, number),
         "kind": span["kind"],
-        "glue": not said and span["kind"] == "observation",
-        "who": "prompt" if first else (message.name or span["role"]) if said else span["role"] or "",
+        "glue": message is None and span["kind"] == "observation",
+        "who": "prompt" if first else message.name if message and message.name else span["role"] or "",
         "agent": span["agent"],
         "policy": span["policy"],
         "version": span["version"],
         "text": text[:LONGEST],
         "hidden": max(len(text) - LONGEST, 0),
-        "calls": [(call.name, call.arguments) for call in message.calls] if said and not tokens else [],
+        "calls": [(call.name, call.arguments) for call in message.calls] if message and not tokens else [],
         "tokens": _tokens(span, largest) if tokens and span["ends"] else None,
         "count": len(span["tokens"]),
         "reward": span["reward"],

@@ -260,7 +260,7 @@ def repetition(ids: Sequence[int]) -> float:
     (0.2, 0.0)
     """
     grams = [tuple(ids[i : i + GRAM]) for i in range(len(ids) - GRAM + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    return (len(grams) - len(set(grams))) / len(grams) if grams else 0.0
 
 
 def findings(run: Path, shelf: Shelf | None = None) -> list[Finding]:
