@@ -82,3 +82,9 @@ def test_every_metric_has_one_chart_with_a_line_for_each_run() -> None:
     assert [chart["name"] for chart in found["Learning"]] == ["reward"]
     assert [chart["name"] for chart in found["Other"]] == ["odd"]
     assert re.findall(r"&quot;name&quot;: &quot;(.)&quot;", found["Learning"][0]["svg"]) == ["a", "b"]
+
+
+def test_an_evaluation_of_which_all_tries_failed_has_no_point() -> None:
+    evals = [{"mode": "sampled", "level": "1", "step": step, "success": 0.5, "tasks": tasks} for step, tasks in ((0, 0), (1, 4))]
+    ((_, (chart,)), *_) = charts([Line(names=["a"], runs=[rows(reward=[1.0])], evals=evals)])
+    assert chart["name"] == "1, sampled" and "&quot;points&quot;: [[1.0, 0.5]]" in chart["svg"]
