@@ -1,6 +1,6 @@
 """How long `sojourn view` takes to open a large run: 10,000 episodes of 2,000 tokens, in a real browser.
 
-    python benchmarks/viewer/open.py --folder /tmp/large --json benchmarks/viewer/open.json
+    python benchmarks/viewer/open.py --folder FOLDER --json benchmarks/viewer/open.json
 
 The run is written once: 100 steps of 100 episodes in groups of 10, each a prompt of 200 tokens and six turns of 200 sampled and 100 read.
 The texts of a step are drawn anew for 10 steps and then come again under other names: each file is read by itself, so that costs the
