@@ -30,7 +30,7 @@ from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import algorithm, checkpoint, programs, setup
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.evaluations import Evaluation, check_names, unchanged
+from sojourn.training.evaluations import Evaluation, check_best, check_names, unchanged
 from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import NO_SIGNAL, Ledger
 from sojourn.training.metrics import of_the_oracle, statistics
@@ -77,6 +77,7 @@ class Trainer:
 
         config, experiment = self.config, self.experiment
         check_names(experiment.evaluations)
+        check_best(config, experiment.evaluations)
         largest = self.stored.largest if self.stored else config.group_size
         trained = [role for role in cast(experiment).values() if role.trained]
         if not trained:
