@@ -97,7 +97,13 @@ def rows(path: Path) -> str:
 
 
 def test_with_dropout_a_run_that_was_stopped_and_continued_is_the_run_that_was_not(tmp_path: Path, model: Path) -> None:
-    data = {"algorithm": "sft", "learn_from": rows(tmp_path / "rows.jsonl"), "eval_tasks": 0, "lora_rank": 2, "checkpoint_every": 1}
+    data = {
+        "algorithm": "sft",
+        "learn_from": rows(tmp_path / "rows.jsonl"),
+        "eval_tasks": 0,
+        "lora_rank": 2,
+        "checkpoint_every": 1,
+    }
 
     def run(name: str, steps: int, dropout: float = 0.3) -> dict[str, torch.Tensor]:
         train(config(tmp_path / name, model, steps=steps, lora_dropout=dropout, **data), experiment())

@@ -139,7 +139,9 @@ def check_names(evaluations: Mapping[str, Evaluation]) -> None:
 
 
 def check_best(config: TrainConfig, evaluations: Mapping[str, Evaluation]) -> None:
-    """Raise `ValueError` if nothing would ever say which checkpoint is the best, though the config asks for it."""
+    """Raise `ValueError` for names that cannot be (`check_names`), or if nothing would ever say which checkpoint is the best, though the
+    config asks for it."""
+    check_names(evaluations)
     held_out = ["sampled"] * bool(config.eval_tasks) + ["greedy"] * (config.eval_greedy and bool(config.eval_tasks))
     known = [*held_out, *evaluations]
     if config.best_by and config.best_by.partition("/")[0] not in known:
