@@ -12,12 +12,30 @@ REPOSITORY = Path(__file__).parents[2]
 SHIPPED = sorted(path for path in (REPOSITORY / "recipes").rglob("*.py") if recipes._is_recipe(path))
 
 
+AGENT = """
+from openai import OpenAI
+
+
+def agent(seat):
+    client = OpenAI(base_url=seat.base_url, api_key=seat.api_key)
+    return client.chat.completions.create(model=seat.model, messages=seat.messages).choices[0].message.content
+
+
+def short(completions, **kwargs):
+    return [-len(text) / 10 for text in completions]
+"""
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_recipe_trains(sojourn, few_steps: list[str], path: Path) -> None:
     needs = []
     if path.stem == "data":
         Path("rows.jsonl").write_text('{"prompt": "The sky is", "completion": " blue."}\n')
         needs = ["--data", "rows.jsonl", "--eval-tasks", "0"]
+    if path.stem == "agent":
+        Path("rows.jsonl").write_text('{"prompt": "Say hi."}\n{"prompt": "Say ho."}\n')
+        Path("mine.py").write_text(AGENT)
+        needs = ["--agent", "mine.py:agent", "--data", "rows.jsonl", "--reward", "mine.py:short", "--eval-tasks", "0"]
     code, _, err = sojourn("train", str(path), *few_steps, *needs, "--run", "run")
     if code and (lacking := re.search(r"pip install 'sojourn\[.*", err)):
         pytest.skip(lacking[0])

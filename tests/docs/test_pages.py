@@ -82,6 +82,26 @@ def test_the_examples_of_the_data_page_print_what_they_say(capsys: pytest.Captur
     assert names["right"]([[{"role": "assistant", "content": "It is 4."}]], answer=["4"], id=[7]) == [1.0]  # type: ignore[operator]
 
 
+def test_the_example_of_the_serve_page_trains(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openai")
+    pytest.importorskip("starlette")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(REPOSITORY / "docs/serve.md")
+    exec(compile(block, "serve.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.splitlines()[-1] == re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)[0]
+
+
+def test_the_example_of_the_tracking_page_prints_what_it_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(REPOSITORY / "docs/tracking.md")
+    exec(compile(block, "tracking.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"  # (1 .*)$", block, re.MULTILINE)
+
+
 def test_the_config_of_the_command_line_page_has_the_range_that_it_says() -> None:
     (block,) = blocks(REPOSITORY / "docs/cli.md")
     *program, refused = block.splitlines()

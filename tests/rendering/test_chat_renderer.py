@@ -370,3 +370,25 @@ def test_every_end_of_a_turn_is_left_out_of_the_text(make_tokenizer: MakeTokeniz
     ends = set(tokenizer.convert_tokens_to_ids(["<|im_end|>", "<eos>"]))
     assert renderer.ends == ends
     assert {renderer.decode([*pieces(tokenizer, "four"), end]) for end in ends} == {"four"}
+
+
+THINKS_OR_NOT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def test_template_arguments_reach_the_template(make_tokenizer: MakeTokenizer) -> None:
+    """As Qwen 3's template reads `enable_thinking`."""
+    tokenizer = make_tokenizer(THINKS_OR_NOT)
+    asked = (user("q"),)
+    plain, quick = (ChatRenderer(tokenizer, PlainText(), given) for given in ({}, {"enable_thinking": False}))
+    added = quick.answer_prompt(asked, ())[len(plain.answer_prompt(asked, ())) :]
+    assert tokenizer.decode(added) == "<think>\n\n</think>\n\n"
+    assert quick.open(asked, ()) == plain.open(asked, ())
+
+
+def test_a_template_argument_that_nothing_reads_is_refused(make_tokenizer: MakeTokenizer) -> None:
+    with pytest.raises(ValueError, match=r"reads no argument 'enable_thinkin'; did you mean 'enable_thinking'\?"):
+        ChatRenderer(make_tokenizer(THINKS_OR_NOT), PlainText(), {"enable_thinkin": False})

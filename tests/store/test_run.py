@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from sojourn.store import RunFolder, write_episodes
+from sojourn.trackers.tensorboard_ import TensorBoard
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,12 @@ def test_tensorboard_hides_what_was_logged_after_the_checkpoint(tmp_path: Path, 
     seconds = count(1_000_000_000)  # event files are read in the order of their names, which begin with the second of their start
     monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.time", SimpleNamespace(time=lambda: next(seconds)))
     with RunFolder(tmp_path) as run:
+        run.track(TensorBoard(tmp_path / "tensorboard", 0))
         for step in (1, 2, 3):
             run.log_step({"step": step, "reward": float(step), "level": {"band": "wide", "at": 2}})
     with RunFolder(tmp_path) as run:
         run.truncate_after(1)
+        run.track(TensorBoard(tmp_path / "tensorboard", 2))
         run.log_step({"step": 2, "reward": 20.0})
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

@@ -45,7 +45,7 @@ class StubTrainer:
         self.learning = SimpleNamespace(learner=SimpleNamespace(model=self.model, adapter=None, optimizer=optimizer))
         self.tokenizers = {"actor": SimpleNamespace(decode=lambda tokens: "x" * len(tokens))}
         self.ledgers = {"actor": "all trained"}
-        self.experiment, self.group_size = SimpleNamespace(evaluations={}, seats={}), config.group_size
+        self.experiment, self.group_size = SimpleNamespace(evaluations={}, seats={}, callback=None), config.group_size
         self.stored, self.players = None, {}
 
     def state(self) -> dict[str, Any]:
@@ -91,12 +91,12 @@ class StubTrainer:
 def stub_trainer() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "Trainer", StubTrainer)
+        patch.setattr(loop, "_track", lambda *run: None)
         patch.setattr(loop, "check_world", lambda config, experiment: None)
         patch.setattr(loop.setup, "check_contract", lambda trainer: None)
         patch.setattr("sojourn.viewer.report.write_report", lambda folder: None)
         patch.setattr(store_run, "describe_machine", lambda command: {})
         patch.setattr(store_files.os, "fsync", lambda file: None)  # a kill, unlike a power cut, loses nothing that was written
-        patch.setattr(store_run, "_Board", lambda *where: SimpleNamespace(add=lambda *row: None, close=lambda: None))
         yield
 
 
@@ -256,7 +256,9 @@ def test_no_checkpoint_but_the_last(whole: dict[str, Any], tmp_path: Path) -> No
     with pytest.MonkeyPatch.context() as patch:
         saved: list[int] = []
         save = checkpoint.save
-        patch.setattr(checkpoint, "save", lambda folder, step, *rest: (saved.append(step), save(folder, step, *rest)))
+        patch.setattr(
+            checkpoint, "save", lambda folder, step, *rest, **named: (saved.append(step), save(folder, step, *rest, **named))
+        )
         run_of(config(tmp_path, checkpoint_every=0))
     assert saved == [4]
     assert record(tmp_path) == whole

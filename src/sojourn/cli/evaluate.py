@@ -29,6 +29,7 @@ HELP = """usage: sojourn eval TARGET [options] [--field value ...]
 
 TARGET is a run folder (its last checkpoint), a model's name, or a model's directory.  Beside the options below every field of the
 recipe's config is one, nested ones with a dot, such as --max-tokens 128 --temperature 0.7; a run's own values are the defaults.
+`sojourn eval --endpoint URL --model NAME --recipe RECIPE` lets an OpenAI-compatible server play.
 """
 CONCURRENCY = 128
 """Episodes in flight, unless the field says otherwise; what is sampled does not depend on it."""
@@ -57,6 +58,10 @@ def evaluate(arguments: list[str]) -> None:
     """Parse and measure.  The first argument is the target."""
     import tyro
 
+    if any(each.partition("=")[0] == "--endpoint" for each in arguments):
+        from sojourn.cli.endpoint import evaluate as at_endpoint
+
+        return at_endpoint(arguments)
     target = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     if not target or {"-h", "--help"} & set(arguments):
         print(HELP)
@@ -67,16 +72,17 @@ def evaluate(arguments: list[str]) -> None:
     start = chosen.config(model=target) if run is None else _as(chosen.config, run)
     start = replace(start, concurrency=CONCURRENCY, eval_tasks=options.tasks)
     config = tyro.cli(chosen.config, prog=f"sojourn eval {target}", description=HELP, default=start, args=rest)
-    _measure(target, chosen, config, options, of_run=run is not None)
+    return _measure(target, chosen, config, options, of_run=run is not None)
 
 
 evaluate.takes_arguments = True  # type: ignore[attr-defined]
 
 
 def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: Options, *, of_run: bool) -> None:
-    from sojourn.training import Trainer, checkpoint
+    from sojourn.training import Trainer
     from sojourn.training.evaluations import by_role
     from sojourn.training.metrics import lost
+    from sojourn.training.weights import checkpoint_of
     from sojourn.training.world import check_world
     from sojourn.viewer.progress import broken
 
@@ -85,12 +91,12 @@ def _measure(target: str, chosen: recipes.Recipe, config: TrainConfig, options: 
     experiment = chosen.parts(config)
     check_world(config, experiment)
     trainer = Trainer(config, experiment)
-    saved = checkpoint.latest(Path(target) / "checkpoints") if of_run else None
+    saved = checkpoint_of(target) if of_run else None
     if saved:  # onto the run's own adapters, so that it is measured as it was trained
         trainer.load_weights(saved)
     groups = measure(trainer, options.tasks, options.greedy)
     lived = {player.name: player.lived(groups) for player in trainer.players.values() if player.agents}
-    rows = [row | by_role(lived, row["level"]) for row in _rows(groups, "greedy" if options.greedy else "sampled")]
+    rows = [row | by_role(lived, row["level"]) for row in level_rows(groups, "greedy" if options.greedy else "sampled")]
     console = Console()
     console.print(f"{target}{f', {saved.name}' if saved else ''}, tasks of {chosen.path}", soft_wrap=True)
     console.print(rates(rows))
@@ -122,7 +128,7 @@ def measure(trainer: Trainer, tasks: int, greedy: bool) -> list[EpisodeGroup]:
         return asyncio.run(trainer.evaluate(held_out, GREEDY if greedy else None, done=tell))
 
 
-def _rows(groups: Sequence[EpisodeGroup], mode: str) -> list[dict[str, Any]]:
+def level_rows(groups: Sequence[EpisodeGroup], mode: str) -> list[dict[str, Any]]:
     """One row for each level: `level`, `mode`, `success`, `tasks`."""
     rows = []
     for level in dict.fromkeys(group.task.level for group in groups):
@@ -147,11 +153,10 @@ def _keep(out: Path, page: dict[str, Any], config: TrainConfig, trainer: Trainer
 
 
 def _run_config(target: str) -> dict[str, Any] | None:
-    from sojourn.training import checkpoint
-    from sojourn.training.weights import run_config
+    from sojourn.training.weights import checkpoint_of, run_config
 
     run = run_config(target)
-    if run is not None and checkpoint.latest(Path(target) / "checkpoints") is None:
+    if run is not None and checkpoint_of(target) is None:
         raise ValueError(f"'{target}' is a run without a checkpoint yet: let it train, or measure its model, {run['model']}")
     return run
 
@@ -162,7 +167,9 @@ def _recipe_of(target: Path, name: str, run: dict[str, Any] | None) -> recipes.R
         return recipes.load(name)
     if run is None:
         raise ValueError(f"{target} is no run folder; to measure a model, say on which tasks with --recipe NAME")
-    code = kept_code(target)
+    from sojourn.training.weights import run_folder
+
+    code = kept_code(run_folder(target))
     if code is None or not (code / "recipe.py").exists():
         raise ValueError(f"run folder {target} does not hold its recipe: say which with --recipe NAME")
     return recipes.load(str(code / "recipe.py"))

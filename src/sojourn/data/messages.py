@@ -16,6 +16,39 @@ UNREAD = ("reasoning_content", "reasoning", "thinking", "function_call", "audio"
 """Keys of a message that say something which would be lost."""
 
 
+Identity = tuple[Any, ...]
+
+
+def tidy(values: Sequence[Any]) -> list[dict[str, Any]]:
+    """Messages of a request as `messages_of` takes them: roles that it knows, no empty fields, a tool's result with the name of its tool."""
+    names: dict[str, str] = {}
+    found = []
+    for value in values:
+        message = {key: item for key, item in dict(value).items() if item is not None}
+        message["role"] = "system" if message.get("role") == "developer" else message.get("role")
+        message.pop("reasoning_content", None)  # the client's copy of what was said; the tokens stand
+        message.setdefault("content", "")
+        for call in message.get("tool_calls", ()):
+            names[call.get("id", "")] = call.get("function", {}).get("name", "")
+        if message["role"] == "tool" and message.get("tool_call_id") in names:
+            message.setdefault("name", names[message["tool_call_id"]])
+        found.append(message)
+    return found
+
+
+def identity(message: Mapping[str, Any]) -> Identity:
+    """What makes a message the one that it is.
+
+    >>> identity({"role": "user", "content": " hi "}) == identity({"role": "user", "content": "hi", "name": None})
+    True
+    """
+    calls = tuple(
+        (each.get("id"), (function := each.get("function", each)).get("name"), _canonical(function.get("arguments")))
+        for each in message.get("tool_calls") or ()
+    )
+    return message["role"], _text(message.get("content")).strip(), calls, message.get("tool_call_id")
+
+
 def messages_of(column: str, value: Any) -> tuple[Message, ...]:
     """The messages of a column.  Raises `ValueError` for what is none, naming the column and the message."""
     if not isinstance(value, Sequence) or isinstance(value, str):
@@ -91,3 +124,18 @@ def _call(where: str, value: Any) -> ToolCall:
     if not isinstance(name, str) or not isinstance(arguments, Mapping):
         raise ValueError(f"{where}: a tool call needs a name and an object of arguments, found {value!r:.60}")
     return ToolCall(name, arguments)
+
+
+def _text(content: Any) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part.get("text", "") for part in content)
+
+
+def _canonical(arguments: Any) -> str:
+    """Arguments, whatever the order of their keys."""
+    try:
+        value = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return str(arguments)
+    return json.dumps(value, sort_keys=True)

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from sojourn.core import Message, ToolSpec
 from sojourn.data.messages import in_order, messages_of, tools_of
 from sojourn.data.rows import Row, Unusable, read_rows
+from sojourn.data.traces import is_log, joined
 
 Kind = Literal["supervised", "preference", "verdict", "logged", "prompt"]
 Said = str | tuple[Message, ...]
@@ -90,6 +91,8 @@ def read(source: str, kinds: Sequence[Kind] = KINDS) -> Data:
     be used.
     """
     found = read_rows(source)
+    if is_log(found):
+        found = joined(found)
     rows = [row for row in found if isinstance(row, Row)]
     kind = _kind(source, rows, kinds) if rows else kinds[0]
     made: list[Record | Unusable] = [_record(row, kind) if isinstance(row, Row) else row for row in found]

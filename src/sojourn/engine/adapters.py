@@ -72,6 +72,24 @@ def activated(model: nn.Module, adapter: str | None) -> Iterator[None]:
             layer._active_adapter = active_before
 
 
+@contextmanager
+def dropping(model: nn.Module, seed: int) -> Iterator[None]:
+    """Adapters that have a dropout use it in here, as `seed` says."""
+    drops = [drop for layer in adapted_layers(model) for drop in layer.lora_dropout.values() if isinstance(drop, nn.Dropout)]
+    if not drops:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        for drop in drops:
+            drop.train()
+        try:
+            yield
+        finally:
+            for drop in drops:
+                drop.eval()
+
+
 def trained(model: nn.Module, adapter: str | None = None) -> dict[str, nn.Parameter]:
     """What is trained, by name: of one adapter, whose own name is left out, so that its weights fit any other of its rank; or all of
     the model that has a gradient."""
@@ -86,8 +104,8 @@ def multiplied(layer: Any, x: Tensor, adapter: str) -> Tensor:
     out: Tensor = plain(layer)(x)
     if not _adapted(layer) or adapter not in layer.lora_A:
         return out
-    down, up = layer.lora_A[adapter], layer.lora_B[adapter]
-    total: Tensor = out + up(down(x.to(down.weight.dtype))) * layer.scaling[adapter]
+    down, up, drop = layer.lora_A[adapter], layer.lora_B[adapter], layer.lora_dropout[adapter]
+    total: Tensor = out + up(down(drop(x.to(down.weight.dtype)))) * layer.scaling[adapter]
     return total.to(out.dtype)
 
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from sojourn.core import ROOT, EpisodeGroup, Ints, Kind, Span, TrajectoryTree
 from sojourn.credit import Columns, action_pairs, episode_pairs, length_pairs, reads
 from sojourn.credit.dense import capped_exp
-from sojourn.engine.adapters import activated, active, trained
+from sojourn.engine.adapters import activated, active, dropping, trained
 from sojourn.engine.attention import attach, using, windows_of
 from sojourn.engine.cache import Shape
 from sojourn.learner.attention import TreePlan
@@ -105,16 +105,17 @@ class Learner:
             micros = self.cut(groups, columns, needed_T, whole_groups=whole.pairs is not None, blind=blind)
         sums: dict[str, float] = {}
         tokens = entries = 0
-        for micro in micros:
-            with phase("forward"):
-                inputs = self.inputs(micro, whole, objective, fresh=fresh)
-                loss, parts = objective(inputs)
-            with phase("backward"):
-                loss.backward()
-            tokens += len(micro.batch)
-            entries += len(micro.batch.row)
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value
+        with dropping(self.model, self.optimizer.steps):
+            for micro in micros:
+                with phase("forward"):
+                    inputs = self.inputs(micro, whole, objective, fresh=fresh)
+                    loss, parts = objective(inputs)
+                with phase("backward"):
+                    loss.backward()
+                tokens += len(micro.batch)
+                entries += len(micro.batch.row)
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + value
         with phase("optimizer"):
             norm = self.optimizer.step() if entries else 0.0
         scored = int(trained_T.sum()) / max(1, entries)

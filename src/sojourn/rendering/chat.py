@@ -9,10 +9,11 @@ text does not begin with it, the template rewrote the past (Qwen 3 removes think
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from sojourn.core import Action, HistoryRewritten, Message, Text, ToolSpec, assistant, tool, user
 from sojourn.core.text import well_formed
@@ -29,6 +30,7 @@ PROBE = ToolSpec(MARK, "a tool", {"type": "object", "properties": {"x": {"type":
 class ChatRenderer:
     """Renders conversations with the chat template of `tokenizer`; implements `sojourn.core.Renderer`.
 
+    arguments: of the chat template (`enable_thinking`).
     protocol: describes the tools in the system message, unless the template describes them itself and in the same form
     (`native_tools`).  end_of_turn: id of the token that ends the assistant's turn, None if the template has no such token.
     ends: ids that end a turn, the template's and the tokenizer's.
@@ -38,10 +40,15 @@ class ChatRenderer:
     An assistant's message that nothing follows is left open: a policy that is asked then goes on with it, whoever wrote it.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, protocol: ActionProtocol) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        protocol: ActionProtocol,
+        arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.tokenizer = tokenizer
         self.protocol = protocol
-        self.template = ChatTemplate(tokenizer)
+        self.template = ChatTemplate(tokenizer, arguments)
         self._encoded = lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text, add_special_tokens=False)))
         controls = self.template.controls
         own = {*protocol.stop, *(protocol.thinking or ())}  # tokens that the policy itself writes stay whole in its messages

@@ -17,9 +17,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jinja2.meta
 
 from sojourn.core import ToolSpec
 
@@ -35,6 +39,10 @@ TODAY = "{% macro strftime_now(format) %}01 Jan 2026{% endmacro %}"
 """Put before templates that print today's date: a rendering is a function of its messages, also after midnight."""
 
 
+GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "namespace", "range"}
+"""What a template reads that is no argument of the user's."""
+
+
 class Turn(NamedTuple):
     """A message as a template sees it."""
 
@@ -46,18 +54,20 @@ class Turn(NamedTuple):
 class ChatTemplate:
     """The chat template of a tokenizer.  Raises `ValueError` if it has none, or one that answers are not appended to.
 
+    arguments: what the template reads beside messages and tools (`enable_thinking`).  Raises `ValueError` for one that it does not read.
     has_system, has_tool, repeats_user: whether it writes system messages, tool messages, and user messages in a row.
     end_of_turn: the text that ends an assistant's message, a single token; "" if it has none.
     controls: the tokens that only the template may write: the special ones, and what else it writes that is a token of its own.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] = MappingProxyType({})) -> None:
         if not tokenizer.chat_template:
             raise ValueError(
                 f"the tokenizer '{tokenizer.name_or_path}' has no chat template, so messages cannot become tokens: use the "
                 "instruct variant of the model, or set tokenizer.chat_template"
             )
-        self._tokenizer = tokenizer
+        self._tokenizer, self._arguments = tokenizer, dict(arguments)
+        self._refuse_unread()
         self._cached = lru_cache(maxsize=4096)(self._apply)
         self._closing = self._header = ""
         ask, answer = Turn("user", "q"), Turn("assistant", MARK)
@@ -111,7 +121,7 @@ class ChatTemplate:
             source = TODAY + source
         try:
             text = self._tokenizer.apply_chat_template(
-                messages, tools=specs, chat_template=source, add_generation_prompt=prompt, tokenize=False
+                messages, tools=specs, chat_template=source, add_generation_prompt=prompt, tokenize=False, **self._arguments
             )
         except Exception as error:  # a template is foreign code: it may raise anything
             roles = ", ".join(turn.role for turn in turns)
@@ -119,6 +129,17 @@ class ChatTemplate:
             raise ValueError(f"the chat template of '{name}' refused a conversation ({roles}): {error}") from error
         assert isinstance(text, str)
         return text.replace(ESCAPED_CUT, CUT)
+
+    def _refuse_unread(self) -> None:
+        """Raise for an argument that the template does not read: a misspelt one would change nothing, in silence."""
+        if not self._arguments:
+            return
+        source = self._tokenizer.get_chat_template(None, None)
+        read = jinja2.meta.find_undeclared_variables(jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(source))
+        for name in self._arguments.keys() - (read - GIVEN):
+            near = get_close_matches(name, read - GIVEN, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else f": it reads {', '.join(sorted(read - GIVEN)) or 'none'}"
+            raise ValueError(f"the chat template of '{self._tokenizer.name_or_path}' reads no argument '{name}'{hint}")
 
     def _try(self, *turns: Turn, tools: str = "") -> str:
         try:

@@ -6,6 +6,7 @@
     evals.jsonl       one row for each evaluation, mode and level
     episodes/         Parquet, one file for each step and phase (see `sojourn.store.episodes`)
     tensorboard/      the metrics as TensorBoard events, where `tensorboard` is installed
+    trackers.json     what other trackers call the run, so that it goes on there, too
     league.json       payoff matrix and ratings of former selves, where there are such
     summary.json      written at the end
     report.html       written by `sojourn.viewer`
@@ -18,16 +19,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from sojourn.store.files import DiskFullError, append_row, plain, read_rows, remove_leftovers, write_json, write_rows
+from sojourn.store.files import append_row, plain, read_rows, remove_leftovers, write_json, write_rows
 from sojourn.store.lock import only_writer
 from sojourn.store.machine import describe_machine
+
+if TYPE_CHECKING:
+    from sojourn.trackers.tracker import Tracker
 
 Row = dict[str, Any]
 
@@ -43,7 +46,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"run folder {self.path}: found a file, expected a folder (choose another name for the run)")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._board: _Board | None = None
+        self._trackers: tuple[Tracker, ...] = ()
         self._last_step = 0
         self._lock = ExitStack()
 
@@ -86,16 +89,16 @@ class RunFolder:
         return [*known, *changes]
 
     def log_step(self, metrics: Mapping[str, object]) -> None:
-        """Append the metrics of a step (with its number as `step`), and send those that are numbers to TensorBoard."""
+        """Append the metrics of a step (with its number as `step`), and send those that are numbers to the trackers."""
         append_row(self.path / "metrics.jsonl", metrics)
         self._last_step = int(plain(metrics["step"]))
-        self._tensorboard({name: value for name, value in flatten(plain(metrics)).items() if name != "step"})
+        self._track({name: value for name, value in flatten(plain(metrics)).items() if name != "step"})
 
     def log_eval(self, *rows: Mapping[str, object]) -> None:
         """Add the rows of an evaluation, all or none: `eval` (before, during, after), `step`, `mode`, `level`, `success`, `tasks`."""
         write_rows(self.path / "evals.jsonl", _latest([*self.evals(), *plain(rows)]))
         for row in plain(rows):
-            self._tensorboard({f"eval/{row['mode']}/{row['level']}": row["success"]}, step=row["step"])
+            self._track({f"eval/{row['mode']}/{row['level']}": row["success"]}, step=row["step"])
 
     def evaluated(self, when: str, step: int, mode: str) -> bool:
         """Whether this evaluation is there, and so its episodes, which are written before its rows."""
@@ -139,7 +142,6 @@ class RunFolder:
             if unfinished or (number and int(number[1]) > step):
                 file.unlink()
         remove_leftovers(self.path)
-        self.close()
         self._last_step = step
 
     def reopen(self) -> None:
@@ -158,53 +160,30 @@ class RunFolder:
         if len(kept) < len(rows):
             write_rows(self.path / name, kept)
 
-    def close(self) -> None:
-        """Close the TensorBoard file.  The others are closed after each row."""
-        if self._board:
-            self._board.close()
-            self._board = None
+    def track(self, *trackers: Tracker) -> None:
+        """Send the numbers of steps and evaluations to these, too, until it is closed."""
+        self._trackers = trackers
 
-    def _tensorboard(self, values: Mapping[str, object], step: int | None = None) -> None:
-        if self._board is None:
-            self._board = _Board(self.path / "tensorboard", self._last_step)
-        self._board.add(
-            self._last_step if step is None else step, {k: float(v) for k, v in values.items() if isinstance(v, (int, float))}
-        )
+    def artifact(self, name: str) -> None:
+        """Send a file of the folder to the trackers, where it is there."""
+        if (self.path / name).exists():
+            for tracker in self._trackers:
+                tracker.artifact(self.path / name, Path(name).stem)
+
+    def close(self) -> None:
+        """Let go of the trackers.  Files are closed after each row."""
+        trackers, self._trackers = self._trackers, ()
+        for tracker in trackers:
+            tracker.close()
+
+    def _track(self, values: Mapping[str, object], step: int | None = None) -> None:
+        numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        for tracker in self._trackers:
+            tracker.log(self._last_step if step is None else step, numbers)
 
     def _read_json(self, name: str) -> Row:
         file = self.path / name
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
-
-
-class _Board:
-    """TensorBoard's writer where `tensorboard` is installed, else nothing.  Events of `step` and later, by a killed run, are hidden.
-
-    Its own thread writes, so a full disk is told at the next row.  By then `metrics.jsonl` holds the same numbers.
-    """
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.folder = folder
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.writer = None
-        else:
-            self.writer = SummaryWriter(str(folder), purge_step=step)
-
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        if self.writer is None:
-            return
-        try:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
-            self.writer.flush()
-        except OSError as error:
-            raise DiskFullError(self.folder, shutil.disk_usage(self.folder).free) from error
-
-    def close(self) -> None:
-        if self.writer is not None:
-            with suppress(OSError):  # a full disk, told before
-                self.writer.close()
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from sojourn.credit import Columns, reads
 from sojourn.credit.columns import Floats
 from sojourn.credit.needs import COLUMNS, reader, traits
+from sojourn.objectives import imitates
 from sojourn.objectives.inputs import compares
 from sojourn.objectives.presets import check, preset
 from sojourn.training.config import Experiment, TrainConfig
@@ -55,6 +56,11 @@ def refuse(experiment: Experiment, config: TrainConfig, *, group_size: int) -> N
         reason = "nothing reads a reference" if kind == "none" else f"reference.kind is '{kind}', which follows the policy"
         raise ValueError(
             f"{title}: the teacher is '{config.teacher}', but {reason}; drop the teacher, or set reference.kind 'frozen'"
+        )
+    if config.lora_dropout and not imitates(experiment.objective):
+        raise ValueError(
+            f"{title}: lora_dropout is {config.lora_dropout}, but nothing was dropped when the answers were sampled, so their ratios would be "
+            "of two policies; set lora_dropout=0, or choose an algorithm that imitates"
         )
     if config.replay:
         _refuse_replay(experiment, config, title)

@@ -24,6 +24,8 @@ from sojourn.store import write_atomic
 PREFIX = "step-"
 LEAD = "trained.safetensors"
 """The weights of the role that a run leads with; those of others are in files of their own."""
+BEST = "best"
+"""What leads to the best checkpoint."""
 
 
 class Stateful(Protocol):
@@ -52,8 +54,11 @@ class Trained:
             parameter.copy_(state[name])
 
 
-def save(folder: Path, step: int, learner: Learner, state: dict[str, Any], others: Mapping[str, Stateful]) -> Path:
-    """Write the checkpoint of `step` and drop older ones.  Raises `DiskFullError`; then the older one is still there."""
+def save(
+    folder: Path, step: int, learner: Learner, state: dict[str, Any], others: Mapping[str, Stateful], *, keep: int = 1
+) -> Path:
+    """Write the checkpoint of `step` and drop those before the last `keep`, but for the best.  Raises `DiskFullError`; then the older
+    ones are still there."""
     target = folder / f"{PREFIX}{step:06d}"
     weights = Trained(learner.model, learner.adapter).state_dict()
 
@@ -67,10 +72,30 @@ def save(folder: Path, step: int, learner: Learner, state: dict[str, Any], other
     if target not in _all(folder):
         shutil.rmtree(target, ignore_errors=True)  # what a kill left of its removal
         write_atomic(target, write)
-    for old in folder.glob(f"{PREFIX}*"):
-        if old != target:
-            shutil.rmtree(old)
+    prune(folder, step, keep)
     return target
+
+
+def prune(folder: Path, step: int, keep: int) -> None:
+    """Drop checkpoints, but for the last `keep` up to `step` and the best."""
+    kept = [path for path in _all(folder) if _step(path) <= step][-keep:]
+    for old in folder.glob(f"{PREFIX}*"):
+        if old not in kept and old != best(folder):
+            shutil.rmtree(old)
+
+
+def mark_best(folder: Path, step: int) -> None:
+    """Let `best` lead to the checkpoint of `step`, in one go."""
+    link = folder / f".{BEST}.tmp"
+    link.unlink(missing_ok=True)
+    link.symlink_to(f"{PREFIX}{step:06d}")
+    link.replace(folder / BEST)
+
+
+def best(folder: Path) -> Path | None:
+    """The best checkpoint, where one is marked and complete."""
+    path = folder / BEST
+    return folder / path.readlink() if path.is_symlink() and (path / "state.json").exists() else None
 
 
 def latest(folder: Path) -> Path | None:
@@ -142,4 +167,8 @@ def _readable(path: Path) -> Iterator[None]:
 def _all(folder: Path) -> list[Path]:
     """The complete ones, in the order of their steps."""
     found = [path for path in folder.glob(f"{PREFIX}*") if (path / "state.json").exists()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+    return sorted(found, key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix(PREFIX))

@@ -5,9 +5,9 @@ A recipe is a frozen subclass of `TrainConfig` and a function that makes the `Ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 from sojourn.agents import react
 from sojourn.core import Environment, MultiAgentEnvironment, NotEmpty, Range, TaskSource, check
@@ -22,6 +22,7 @@ from sojourn.rendering.protocols import ActionProtocol
 if TYPE_CHECKING:
     from sojourn.training.evaluations import Evaluation
     from sojourn.training.roles import Role
+    from sojourn.training.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,14 @@ class TrainConfig:
     """Precision of the computation; auto is bfloat16 where the CPU multiplies it in hardware.  Masters are float32."""
     lora_rank: Annotated[int, Range(0)] = 0
     """Train low-rank adapters of this rank instead of all weights; 0 trains all.  Raise it for more capacity."""
+    lora_alpha: Annotated[int, Range(0)] = 0
+    """Adapters are scaled by this over their rank; 0 is twice the rank.  Raise it for larger steps at the same learning rate."""
+    lora_targets: tuple[str, ...] = ()
+    """The layers that get adapters, by their last name (`q_proj v_proj`); none for all linear layers of the body."""
+    lora_dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
+    """Share of an adapter's inputs that are dropped in each update; for algorithms that imitate.  Raise it against overfitting."""
+    template: Mapping[str, bool | int | str] = field(default_factory=dict)
+    """Arguments of the chat template: `--template enable_thinking False`."""
     seed: Annotated[int, Range(0)] = 0
     """Of tasks and sampling."""
     steps: Annotated[int, Range(0)] = 20
@@ -108,15 +117,30 @@ class TrainConfig:
     """A run folder whose evaluation before the first step is taken over: of the same model, tasks, sampling, seed and code, which is checked."""
     eval_every: Annotated[int, Range(0)] = 0
     """Evaluate during training every so many steps; 0 never."""
+    best_by: str = ""
+    """Keep the best checkpoint, as `checkpoints/best`, by the success of this evaluation: sampled, greedy, or one by name; NAME/NUMBER for
+    another of its numbers (`tries/pass@4`); none keeps none."""
+    patience: Annotated[int, Range(0)] = 0
+    """Stop when so many evaluations by `best_by` in a row were no better than the best before them; 0 never stops early."""
     checkpoint_every: Annotated[int, Range(0)] = 5
     """Steps between checkpoints; a killed run loses at most so many.  0 saves at the end alone, and on Ctrl-C."""
+    keep_checkpoints: Annotated[int, Range(1)] = 1
+    """The last so many checkpoints stay."""
     keep_episodes_every: Annotated[int, Range(0)] = 1
     """Write the training episodes of every n-th step; 0 none."""
+    track: str = ""
+    """Trackers that get the numbers, too: wandb, trackio, mlflow, several with commas.  TensorBoard is written wherever it is installed."""
     profile: bool = False
     """Record where the time of each step goes: in the report, and as a trace for ui.perfetto.dev in the run folder."""
 
     def __post_init__(self) -> None:
         check(self)
+        if self.best_by and not self.eval_every:
+            raise ValueError(f"best_by is '{self.best_by}', but nothing is evaluated during training: set eval_every, too")
+        if self.patience and not self.best_by:
+            raise ValueError(f"patience is {self.patience}, but nothing says what is better: set best_by, too")
+        if self.lora_dropout and not self.lora_rank:
+            raise ValueError(f"lora_dropout is {self.lora_dropout}, but there are no adapters: set lora_rank, too")
 
     def sampling(self) -> SamplingParams:
         return SamplingParams(max_tokens=self.max_tokens, temperature=self.temperature)
@@ -129,6 +153,15 @@ class TrainConfig:
             step_seconds=self.step_seconds,
             observation_share=self.observation_share,
         )
+
+
+class Told(NamedTuple):
+    """What a callback hears.  kind: what has just ended.  values: the metrics of the step, or the rows of the evaluation."""
+
+    kind: Literal["step", "evaluation"]
+    step: int
+    values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    trainer: Trainer
 
 
 class Kept(Protocol):
@@ -173,6 +206,8 @@ class Experiment:
     """What is measured beside held-out success, by name, whenever that is (`training.evaluations`)."""
     shaping: Mapping[str, Shaping] = field(default_factory=dict)
     """Reward terms by name that are paid on top, before filters and credit: penalties of length, of tool calls."""
+    callback: Callable[[Told], object] | None = None
+    """Hears of every step and every evaluation; one that returns True for a step ends the training after it."""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "protocol", "curriculum", "credit", "objective", "critic", "reference"):

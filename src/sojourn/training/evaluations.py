@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from math import comb
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from sojourn.core import Episode, EpisodeGroup, Range, Task, TaskSource, check, 
 from sojourn.engine import SamplingParams
 from sojourn.policy import Program
 from sojourn.training.config import Kept
+
+if TYPE_CHECKING:
+    from sojourn.training.config import TrainConfig
 
 
 def said_last(episode: Episode) -> str:
@@ -133,6 +136,19 @@ def check_names(evaluations: Mapping[str, Evaluation]) -> None:
     for name in evaluations:
         if name in ("sampled", "greedy") or not re.fullmatch(r"\w+", name):
             raise ValueError(f"evaluations has '{name}': choose another name, of letters, digits and '_'")
+
+
+def check_best(config: TrainConfig, evaluations: Mapping[str, Evaluation]) -> None:
+    """Raise `ValueError` for names that cannot be (`check_names`), or if nothing would ever say which checkpoint is the best, though the
+    config asks for it."""
+    check_names(evaluations)
+    held_out = ["sampled"] * bool(config.eval_tasks) + ["greedy"] * (config.eval_greedy and bool(config.eval_tasks))
+    known = [*held_out, *evaluations]
+    if config.best_by and config.best_by.partition("/")[0] not in known:
+        raise ValueError(
+            f"best_by is '{config.best_by}', but the evaluations are {', '.join(known) or 'none'}: name one of them, or switch it on "
+            "(eval_tasks, eval_greedy, evaluations)"
+        )
 
 
 def pass_at(n: int, solved: int, k: int) -> float:

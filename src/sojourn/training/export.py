@@ -46,7 +46,7 @@ def export(run: str, folder: Path, *, merge: bool = False, role: str = "") -> Pa
         found.model.save_pretrained(folder)
     found.tokenizer.save_pretrained(folder)
     _ends(found.model, found.tokenizer).save_pretrained(folder)
-    text = card(RunFolder(run), config, model=origin.model, role=role, adapter=adapter)
+    text = card(RunFolder(weights.run_folder(run)), config, model=origin.model, role=role, adapter=adapter)
     (folder / "README.md").write_text(text, encoding="utf-8")
     _compare(found.model, _read(folder, base), found.tokenizer, folder)
     return folder

@@ -29,7 +29,7 @@ from sojourn.training.league import NOW, League
 from sojourn.training.learning import Learning
 from sojourn.training.roles import Role, bases, cast
 from sojourn.training.seats import lived, views
-from sojourn.training.weights import add_adapters, drop_adapter
+from sojourn.training.weights import Lora, add_adapters, drop_adapter
 
 
 class Engines(Protocol):
@@ -77,7 +77,7 @@ class Player:
         self.adapter = ready.adapter
         if not role.trained:  # whatever adapters other roles put beside it
             self.adapter = "" if base else active(self.model)
-        self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol)
+        self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol, self.config.template)
         self.engine: Engine = base.engine if base else self._engine(self.model, sharing)
         self.learning: Learning | None = None
         if role.trained:
@@ -143,7 +143,7 @@ class FormerPlayer(Player):
         self.name, self.role, self.agents, self.of = name, role, agents, of
         self.config, self.experiment = role.config(of.config), role.experiment(of.experiment)
         self.tokenizer, self.learning, self.make_engine, self.began_with = of.tokenizer, None, of.make_engine, of.began_with
-        self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol)
+        self.renderer = ChatRenderer(self.tokenizer, self.experiment.protocol, self.config.template)
         self.league = League(role.former)
         self.met: list[int] = []
         self.engine, self.model, self.adapter = of.engine, of.model, of.adapter
@@ -179,7 +179,7 @@ class FormerPlayer(Player):
         for version in self._adapters - self.league.weights.keys():
             drop_adapter(self.model, self._called(version))
         for version in sorted(self.league.weights.keys() - self._adapters):
-            add_adapters(self.model, self.of.config.lora_rank, 0, self._called(version), trained=False)
+            add_adapters(self.model, Lora.of(vars(self.of.config)), 0, self._called(version), trained=False)
             Trained(self.model, self._called(version)).load_state_dict(self.league.weights[version])
         self._adapters = set(self.league.weights)
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from sojourn.store import RunFolder, write_episodes, write_json
 from sojourn.store.code import code_of, fingerprints, keep_code, modules_of, package_fingerprint
 from sojourn.training import checkpoint, weights
 from sojourn.training.before import take_over
+from sojourn.training.config import Told
 from sojourn.training.evaluations import GREEDY, Evaluation, by_role, solved
 from sojourn.training.league import standings
 from sojourn.training.metrics import lost
@@ -36,7 +38,8 @@ from sojourn.viewer.progress import Progress, broken
 MAY_CHANGE = frozenset(
     {
         "run", "steps", "max_minutes", "concurrency", "token_budget", "eval_tasks", "eval_greedy", "eval_before", "eval_before_of",
-        "eval_every", "checkpoint_every", "keep_episodes_every", "max_errors", "profile", "retries", "sample_seconds",
+        "eval_every", "best_by", "patience", "checkpoint_every", "keep_checkpoints", "keep_episodes_every", "max_errors", "profile",
+        "retries", "sample_seconds", "track",
     }
 )  # fmt: skip
 """Fields of the config that do not identify a run: how long it goes on, how it is computed, what it tells.  They may change when it is
@@ -52,6 +55,8 @@ class Run:
         self.progress = progress
         self._began = time.monotonic()
         self._before = 0.0
+        self._ended = -1
+        """The number of steps that the callback has ended: a run that is given more goes on."""
         self._state: dict[str, Any] = {}
         """Beside the weights, what a checkpoint of the last finished step holds: sampling the next one moves the curriculum."""
 
@@ -62,11 +67,11 @@ class Run:
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
-        path = checkpoint.latest(self.folder.path / "checkpoints")
+        path = checkpoint.latest(self._checkpoints)
         if path is not None:
             state = compute(lambda: checkpoint.load(path, self.trainer.learning.learner, self.trainer.others()))
             self.trainer.load_state(state)
-            self._before = state["seconds"]
+            self._before, self._ended = state["seconds"], state.get("ended", -1)
             self.progress.log(f"resuming {self.folder.path} after step {self.trainer.step} (from {path.name})")
         elif self.folder.starts():
             self.progress.log(
@@ -92,8 +97,8 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint of the last finished step."""
         trainer = self.trainer
-        folder = self.folder.path / "checkpoints"
-        compute(lambda: checkpoint.save(folder, trainer.step, trainer.learning.learner, self._state, trainer.others()))
+        folder, keep = self._checkpoints, trainer.config.keep_checkpoints
+        compute(lambda: checkpoint.save(folder, trainer.step, trainer.learning.learner, self._state, trainer.others(), keep=keep))
         if leagues := self._state.get("leagues"):
             write_json(self.folder.path / "league.json", {name: standings(state) for name, state in leagues.items()})
 
@@ -118,9 +123,10 @@ class Run:
             self.folder.reopen()
         while not self._over:
             await self.evaluate("during" if self.trainer.step else "before")
-            await self.one_step()
-            if every and self.trainer.step % every == 0:
-                self.save()
+            if not self._over:  # the evaluation may have been one too many without a better one
+                await self.one_step()
+                if every and self.trainer.step % every == 0:
+                    self.save()
         self.save()
         await self.evaluate("after")
         return self.summary()
@@ -130,12 +136,50 @@ class Run:
         """Whether there is nothing more to train: a function of the last finished step, so that it stays so after a restart."""
         config = self.trainer.config
         late = config.max_minutes and self._state["seconds"] > 60 * config.max_minutes
-        return bool(self.trainer.step >= config.steps or late)
+        return bool(self.trainer.step >= config.steps or late or self._ended >= config.steps or self._stalled)
+
+    @property
+    def _stalled(self) -> bool:
+        """Whether the last `patience` evaluations during training were no better than the best before them."""
+        patience = self.trainer.config.patience
+        scores = list(self._scores("during").values()) if patience else []
+        return len(scores) > patience and max(scores[-patience:]) <= max(scores[:-patience])
+
+    def _scores(self, *when: str) -> dict[int, float]:
+        """What decides which checkpoint is the best, by step: the mean over levels."""
+        mode, _, number = self.trainer.config.best_by.partition("/")
+        found: dict[int, list[float]] = {}
+        for row in self.folder.evals():
+            if row["eval"] in when and row["mode"] == mode and (number or "success") in row:
+                found.setdefault(row["step"], []).append(row[number or "success"])
+        return {step: float(np.mean(found[step])) for step in sorted(found)}
+
+    def _mark_best(self) -> None:
+        """Keep the checkpoint of the step that was evaluated, if it is the best so far; of equals the first is."""
+        if not self.trainer.config.best_by:
+            return
+        scores = self._scores("during", "after")
+        if scores and max(scores, key=lambda step: scores[step]) == (step := self.trainer.step):
+            self.save()
+            checkpoint.mark_best(self._checkpoints, step)
+            checkpoint.prune(self._checkpoints, step, self.trainer.config.keep_checkpoints)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder.path / "checkpoints"
 
     def _note(self, seconds: float) -> None:
         state = self.trainer.state()
         replay = state.pop("replay")  # large, and what it holds is never changed
         self._state = {**deepcopy(state), "replay": replay, "seconds": seconds}
+        if self._ended >= 0:
+            self._state["ended"] = self._ended
+
+    def _tell(self, kind: Literal["step", "evaluation"], values: Any) -> None:
+        """Let the callback hear; True for a step, which is not saved yet, ends the training, after a restart too."""
+        callback = self.trainer.experiment.callback
+        if callback is not None and callback(Told(kind, self.trainer.step, values, self.trainer)) is True and kind == "step":
+            self._state["ended"] = self._ended = self.trainer.config.steps
 
     async def one_step(self) -> None:
         """Make a step, and write down its episodes and metrics; then it has happened."""
@@ -155,6 +199,7 @@ class Run:
         self._note(self.seconds)
         self.folder.log_step(metrics | {"seconds": self._state["seconds"]})
         self.progress.step(metrics)
+        self._tell("step", metrics)
 
     async def evaluate(self, when: str) -> None:
         """Make what is missing of an evaluation that is due, sampled, and greedily if the config says so; or take it from another run."""
@@ -164,6 +209,8 @@ class Run:
             self.progress.log(f"evaluation before the first step: taken from {config.eval_before_of}")
         for mode in self._missing(when):
             await self._evaluate(when, mode)
+        if when != "before":
+            self._mark_best()
 
     def _missing(self, when: str) -> list[str]:
         """Evaluations that are due now and not in the folder."""
@@ -192,13 +239,18 @@ class Run:
             for row in rows:
                 row[f"baseline/{name}"] = solved(played, row["level"])
         self.folder.log_eval(*rows)
+        self._tell("evaluation", rows)
 
     def summary(self) -> dict[str, Any]:
         """What the run came to; also written to `summary.json`."""
-        summary: dict[str, Any] = {"seed": self.trainer.config.seed, "steps": self.trainer.step, "seconds": self.seconds}
+        config = self.trainer.config
+        summary: dict[str, Any] = {"seed": config.seed, "steps": self.trainer.step, "seconds": self.seconds}
         for when in ("before", "after"):
             rows = [r for r in self.folder.evals() if r["eval"] == when and r["mode"] == "sampled"]
             summary[f"success_{when}"] = {row["level"]: row["success"] for row in rows}
+        if checkpoint.best(self._checkpoints):
+            scores = self._scores("during", "after")
+            summary["best"] = {"step": max(scores, key=lambda step: scores[step]), config.best_by: max(scores.values())}
         if self.trainer.experiment.evaluations:
             summary["evaluations"] = self._named_evaluations()
         summary |= self._ledger()

@@ -25,7 +25,7 @@ from sojourn.learner.batch import TreeBatch, build
 from sojourn.learner.micro import Micro
 from sojourn.store.machine import physical_cores
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.weights import add_adapters, base, load, split
+from sojourn.training.weights import Lora, add_adapters, base, load, split
 
 if TYPE_CHECKING:
     from sojourn.training.trainer import Trainer
@@ -61,7 +61,7 @@ def prepare(config: TrainConfig, experiment: Experiment, loaded: Model | None = 
     model.to(dtype=precision(config.dtype))  # type: ignore[arg-type, call-arg, unused-ignore]
     kind = experiment.reference.kind
     if adapter:
-        add_adapters(model, config.lora_rank, config.seed, adapter)
+        add_adapters(model, Lora.of(vars(config)), config.seed, adapter)
     if config.teacher and kind != "none":
         taught = teacher(config.teacher, found.tokenizer, model.dtype).requires_grad_(False)
         return Prepared(model, found.tokenizer, adapter, taught)

@@ -30,7 +30,7 @@ from sojourn.policy.session import stable_hash
 from sojourn.rendering import ChatRenderer
 from sojourn.training import algorithm, checkpoint, programs, setup
 from sojourn.training.config import Experiment, TrainConfig
-from sojourn.training.evaluations import Evaluation, check_names, unchanged
+from sojourn.training.evaluations import Evaluation, check_best, unchanged
 from sojourn.training.learning import Learned, Learning
 from sojourn.training.ledger import NO_SIGNAL, Ledger
 from sojourn.training.metrics import of_the_oracle, statistics
@@ -76,7 +76,7 @@ class Trainer:
         from sojourn.training.roles import cast
 
         config, experiment = self.config, self.experiment
-        check_names(experiment.evaluations)
+        check_best(config, experiment.evaluations)
         largest = self.stored.largest if self.stored else config.group_size
         trained = [role for role in cast(experiment).values() if role.trained]
         if not trained:

@@ -11,6 +11,8 @@ its last checkpoint holds on top of what its own `model` says, which may be a ru
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +59,8 @@ def stands_on(name: str, found: Origin, adapter: str = "default") -> LoadedModel
         raise ValueError(f"'{name}' is a run without a checkpoint yet: let it train, or name its model, {found.model}")
     loaded = load(found.model)
     if found.rank:
-        add_adapters(loaded.model, found.rank, found.seed, adapter)
+        form = Lora.of(run_config(split(name)[0]) or {}, found.rank)
+        add_adapters(loaded.model, form, found.seed, adapter)
     if found.file:
         checkpoint.load_weights(found.saved, loaded.model, file=found.file, version=found.version)
     return loaded
@@ -84,7 +87,7 @@ def origin(name: str | Path) -> Origin | None:
     config = run_config(run)
     if config is None:
         return None
-    saved = checkpoint.latest(Path(run) / "checkpoints")
+    saved = checkpoint_of(run)
     known: dict[str, dict[str, Any]] = checkpoint.roles(saved) if saved else {}
     role, _, version = role.partition("@")
     if not known:  # not saved yet, or by a version that kept no list of roles
@@ -119,18 +122,49 @@ def split(name: str | Path) -> tuple[str, str]:
 
 
 def run_config(name: str | Path) -> dict[str, Any] | None:
-    """The config of a run folder; None for all else (a model's directory has a `config.json`, too)."""
-    file = Path(name) / "config.json"
+    """The config of a run folder, or of the run that a checkpoint is of; None for all else (a model's directory has a `config.json`,
+    too)."""
+    file = run_folder(name) / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return config if "run" in config and "model" in config else None
 
 
-def add_adapters(model: PreTrainedModel, rank: int, seed: int, name: str = "default", *, trained: bool = True) -> None:
-    """Put low-rank adapters on all linear layers of the body, beside those that are there, and freeze the weights under them.  The first
-    that comes is the active one.  [Hu et al., arXiv 2106.09685]
+def run_folder(name: str | Path) -> Path:
+    """The run folder that `name` is, or that the checkpoint `name` lies in (`RUN/checkpoints/best`)."""
+    path = Path(name)
+    return path.parent.parent if path.parent.name == "checkpoints" and (path / "state.json").exists() else path
 
-    Raises `ValueError` for a name that `peft` cannot give.
+
+def checkpoint_of(name: str | Path) -> Path | None:
+    """Of a run folder the last checkpoint; a checkpoint itself."""
+    if run_folder(name) != Path(name):
+        return Path(name).resolve()
+    return checkpoint.latest(Path(name) / "checkpoints")
+
+
+class Lora(NamedTuple):
+    """The form of an adapter.  alpha: 0 is twice the rank.  targets: last names of layers, none for all."""
+
+    rank: int
+    alpha: int = 0
+    targets: tuple[str, ...] = ()
+    dropout: float = 0.0
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], rank: int | None = None) -> Lora:
+        """As a run's config says, with the `rank` that was really found."""
+        own = config["lora_rank"] if rank is None else rank
+        targets = tuple(config.get("lora_targets", ()))
+        return cls(own, config.get("lora_alpha", 0), targets, config.get("lora_dropout", 0.0))
+
+
+def add_adapters(model: PreTrainedModel, form: Lora | int, seed: int, name: str = "default", *, trained: bool = True) -> None:
+    """Put low-rank adapters on linear layers of the body, beside those that are there, and freeze the weights under them.  The first
+    that comes is the active one.  `form` may be the rank alone.  [Hu et al., arXiv 2106.09685]
+
+    Raises `ValueError` for a name that `peft` cannot give, or for targets that the model lacks.
     """
+    form = Lora(form) if isinstance(form, int) else form
     from peft import LoraConfig, inject_adapter_in_model
 
     if "." in name or hasattr(torch.nn.ModuleDict(), name):
@@ -138,7 +172,12 @@ def add_adapters(model: PreTrainedModel, rank: int, seed: int, name: str = "defa
     learning = [p for layer in adapted_layers(model) for p in layer.parameters() if p.requires_grad]
     before = adapters.active(model) or name
     known = [config.target_modules for config in getattr(model, "peft_config", {}).values()]
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=known[0] if known else "all-linear")
+    config = LoraConfig(
+        r=form.rank,
+        lora_alpha=form.alpha or 2 * form.rank,
+        lora_dropout=form.dropout,
+        target_modules=known[0] if known else _targets(model, form.targets),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model, adapter_name=name)
@@ -147,6 +186,18 @@ def add_adapters(model: PreTrainedModel, rank: int, seed: int, name: str = "defa
         parameter.requires_grad_(True)
     for layer in adapted_layers(model):
         layer._active_adapter = [before]
+
+
+def _targets(model: PreTrainedModel, names: Sequence[str]) -> str | list[str]:
+    """What `peft` calls them."""
+    layers = [name for name, module in model.base_model.named_modules() if isinstance(module, torch.nn.Linear)]
+    there = sorted({name.rpartition(".")[2] for name in layers})
+    for name in names:
+        if name not in there:
+            near = get_close_matches(name, there, 1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"lora_targets: the model has no linear layer '{name}'{hint}  It has {', '.join(there)}")
+    return list(names) or "all-linear"
 
 
 def drop_adapter(model: PreTrainedModel, name: str) -> None:
