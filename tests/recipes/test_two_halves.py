@@ -165,13 +165,14 @@ def test_figures_are_shares_of_the_joint_maximum_whatever_was_paid(recipe: Any, 
     assert all(len(values) == 3 for values in found.values())
 
 
-def test_no_half_can_reach_the_threshold_beside_one_that_takes_either_term(halves: Any) -> None:
-    """The control's ceiling is in the world: beside a helper that takes each term as often as the other, the best `main` gets 4 in half of
-    its programs and 1.5 in the others, which is 69 %; without the helper it gets 2.5, which is 62 %."""
-    tasks = halves.sums()
-    for number in range(100):
+def test_the_controls_ceiling_is_far_below_the_threshold(halves: Any) -> None:
+    """Beside a helper that takes each term as often as the other, the best `main` gets 4 in half of its programs and 1.5 in the others, which
+    is 69 % of the maximum, and more only where wrong sums pass tests by chance; without the helper it gets 2.5."""
+    tasks, best = halves.sums(), []
+    for number in range(60):
         wanted = tasks.task("test", "default", number).data["sum"]
-        one, other = wanted.split(" + ")
-        mains = [MAIN + f"aux(x) + {one}", MAIN + f"aux(x) + {other}", MAIN + wanted]
-        best = max(sum(total(halves.joint(AUX + term, main, wanted)) for term in (one, other)) / 8 for main in mains)
-        assert best < 0.9, wanted
+        terms = wanted.split(" + ")
+        mains = [*(MAIN + f"aux(x) + {term}" for term in terms), MAIN + wanted]
+        best.append(max(sum(total(halves.joint(AUX + term, main, wanted)) for term in terms) / 8 for main in mains))
+    assert min(best) == pytest.approx(0.6875)
+    assert 0.6875 <= sum(best) / len(best) < 0.8
