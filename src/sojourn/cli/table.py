@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from sojourn.viewer.report import wilson
+from sojourn.viewer.curves import wilson
 
 Row = Mapping[str, Any]
 
