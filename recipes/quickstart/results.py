@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sojourn.store import RunFolder
-from sojourn.viewer.report import wilson
+from sojourn.viewer.curves import wilson
 from sojourn.viewer.svg import curve_svg
 
 LEVELS = ("1", "2", "3")

@@ -19,6 +19,8 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
+from sojourn.cli.table import show
+
 if TYPE_CHECKING:
     from sojourn.models import LoadedModel
 
@@ -74,7 +76,7 @@ def doctor(run: Positional[Path | None] = None, contract: bool = True) -> int:
                 Text(finding.remedy, overflow="fold"),
             )
             worst = max(worst, finding.state == "bad")
-    Console().print(table)
+    show(table)
     return int(worst)
 
 

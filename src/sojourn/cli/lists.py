@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from sojourn.cli.table import show
 from sojourn.store import write_json as write
 
 
@@ -90,4 +90,4 @@ def _print(head: str, rows: Mapping[str, str | Sequence[str]], *columns: str) ->
     for name, what in rows.items():
         cells = (name, what) if isinstance(what, str) else (name, *what)
         table.add_row(*(cell.replace("[", r"\[") for cell in cells))
-    Console().print(table)
+    show(table)

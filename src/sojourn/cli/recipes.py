@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from sojourn.cli.recipe import available
+from sojourn.cli.table import show
 from sojourn.evidence.index import Entry, entry
 
 
@@ -22,7 +22,7 @@ def recipes() -> None:
             table.add_row(f"[bold]{escape(area)}[/]", "")
         for each in members:
             table.add_row(escape(each.name), _told(each))
-    Console().print(table)
+    show(table)
 
 
 def _told(each: Entry) -> str:

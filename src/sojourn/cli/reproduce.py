@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from sojourn.cli import recipe as recipes
 from sojourn.cli.arms import BASE, Declared, declared
+from sojourn.cli.table import show
 from sojourn.evidence.measured import keep_own, measured, own_code
 from sojourn.evidence.page import PICTURE, check_page, shown, write_page
 from sojourn.evidence.results import judged, page, read
@@ -248,7 +248,7 @@ class Reproduction:
         for name, claim in results["claims"].items():
             told = [f"{_inside(claim, before[name])} {shown(before[name])}"] if name in before else [""] if before else []
             table.add_row(claim["says"], claim["threshold"], shown(claim), claim["verdict"], *told)
-        Console().print(table)
+        show(table)
 
 
 def _inside(claim: Row, known: Row) -> str:

@@ -1,15 +1,20 @@
-"""The table of success rates with their 95 % intervals."""
+"""Tables as wide as they are, in a file too, and that of success rates with their 95 % intervals."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-from sojourn.viewer.curves import wilson
-
 Row = Mapping[str, Any]
+
+
+def show(table: Table) -> None:
+    """Print a table: within the terminal's width, or 200 columns where there is none."""
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def rates(evals: Sequence[Row]) -> Table:
@@ -30,6 +35,8 @@ def rate(row: Row | None) -> str:
     >>> rate({"success": 0.5, "tasks": 64})
     '50.0 % (38 to 62, n = 64)'
     """
+    from sojourn.viewer.curves import wilson
+
     if row is None or not row["tasks"]:
         return "-"
     low, high = (100 * bound for bound in wilson(row["success"], row["tasks"]))

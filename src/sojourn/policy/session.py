@@ -45,9 +45,8 @@ T = TypeVar("T")
 
 def stable_hash(*parts: object) -> int:
     """A 63-bit hash that is the same in every process."""
-    pieces = (part if isinstance(part, bytes) else str(part).encode() for part in parts)
-    digest = blake2b(b"\x1f".join(pieces), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    pieces = b"\x1f".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+    return int.from_bytes(blake2b(pieces, digest_size=8).digest(), "little") >> 1
 
 
 def resumable(program: Program) -> Program:
@@ -111,8 +110,7 @@ class Session:
 
     async def reset(self, *, seed: int | None = None) -> Observation:
         """Start the world.  All episodes of a group get the same world seed."""
-        world_seed = self.task_seed if seed is None else seed
-        answer = await self._ask(self.environment.reset, self.task, seed=world_seed)
+        answer = await self._ask(self.environment.reset, self.task, seed=self.task_seed if seed is None else seed)
         self._begun = True
         return handover.observation(answer, self.environment)
 
@@ -262,8 +260,7 @@ class Session:
 
     async def reset_all(self, *, seed: int | None = None) -> Mapping[str, Observation]:
         """`reset` of a world with several agents: what each sees first."""
-        world_seed = self.task_seed if seed is None else seed
-        answer = await self._ask(self.environment.reset, self.task, seed=world_seed)
+        answer = await self._ask(self.environment.reset, self.task, seed=self.task_seed if seed is None else seed)
         self._begun = True
         return handover.observations(answer, self.environment)
 
