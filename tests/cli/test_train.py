@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sojourn.cli import recipe as recipes
-from sojourn.cli.evaluate import _rows
+from sojourn.cli.evaluate import level_rows
 from sojourn.cli.table import rate
 from sojourn.core import Episode, EpisodeGroup, Failure, FailureKind, Task, TrajectoryTree
 
@@ -90,7 +90,7 @@ def test_an_unknown_recipe_suggests_the_nearest_and_lists_all(sojourn) -> None:
     code, _, err = sojourn("train", "quickstrat")
     assert code == 2
     assert "did you mean 'quickstart'?" in err
-    assert "Recipes: cartpole, data, frozen_lake, multi_agent/kuhn, quickstart" in err
+    assert "Recipes: agent, cartpole, data, frozen_lake, multi_agent/kuhn, " in err
 
 
 def test_an_unknown_field_suggests_the_nearest(sojourn, mine: Path) -> None:
@@ -129,7 +129,7 @@ def test_broken_episodes_are_in_no_rate() -> None:
     task, tree = Task("t", level="easy"), TrajectoryTree()
     broken = Episode("b", task, tree, failures=[Failure(FailureKind.INFRASTRUCTURE, "x", "y")])
     solved = Episode("s", task, tree, reward={"r": 1.0})
-    (row,) = _rows([EpisodeGroup("0", task, tree, [broken]), EpisodeGroup("1", task, tree, [solved])], "sampled")
+    (row,) = level_rows([EpisodeGroup("0", task, tree, [broken]), EpisodeGroup("1", task, tree, [solved])], "sampled")
     assert (row["success"], row["tasks"]) == (1.0, 1)
 
 

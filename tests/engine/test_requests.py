@@ -103,6 +103,21 @@ def test_a_full_context_is_refused_and_the_others_go_on() -> None:
     assert len(answered.tokens) == 6
 
 
+def test_answers_of_one_pass_come_in_the_order_of_asking() -> None:
+    """Not in that of their slots: requests with equal prompts share one, and what a program records would follow the cache."""
+    engine, told = engine_for(small()), []
+
+    async def ask(number: int) -> None:
+        await engine.sample(prompt(10 + number % 2), SamplingParams(max_tokens=1, seed=number))
+        told.append(number)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(ask(number) for number in range(6)))
+
+    asyncio.run(all_at_once())
+    assert told == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("turns", [0, 1, None], ids=["before it was seen", "waiting or just begun", "running"])
 def test_a_cancelled_request_leaves_the_engine_usable(turns: int | None) -> None:
     engine, reference = engine_for(small(), max_batch=2), small()

@@ -96,7 +96,7 @@ def score(engine: LocalEngine, group: EpisodeGroup) -> list[float]:
 
 def test_adapters_alone_are_trained_and_the_engine_uses_them() -> None:
     loaded, plain = small(), small()
-    add_adapters(loaded.model, rank=2, seed=0)
+    add_adapters(loaded.model, 2, seed=0)
     engine, learner = engine_for(loaded), Learner(loaded.model, OptimizerConfig(learning_rate=1e-2))
     group = sampled_group(engine)
     untouched = score(engine_for(plain), group)

@@ -97,7 +97,8 @@ class RunningBatch:
         return self._vocabulary * (1 + known.index(name)) if name else 0
 
     def step(self) -> list[Request]:
-        """One forward pass for all that run; returns the requests that have their answer now."""
+        """One forward pass for all that run; returns the requests that have their answer now, in the order in which they asked: where
+        their keys and values lie must not decide who goes on first."""
         began, self.broken, self._finished = perf_counter(), True, []
         if self.deterministic:
             self._one_by_one()
@@ -110,7 +111,7 @@ class RunningBatch:
                 self._finish(request, self._late(request))
         self._release()
         self.broken = False
-        return self._finished
+        return sorted(self._finished, key=lambda request: request.number)
 
     def score(self, tokens: Ints, shift: int = 0) -> Floats:
         """See `Engine.score`: one forward pass, at temperature 1, that leaves the cache as it is.  shift: of the adapter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ class Request:
 
     prompt: as the KV cache knows it, `shift` added to each id (`RunningBatch.shift`).  sampled: plain ids.
     future: whoever waits; only the event loop touches it.  slot: where its keys and values are, once it runs.  seconds: that the engine
-    has spent on steps with this request in them.  answer: what the future will hear.
+    has spent on steps with this request in them.  answer: what the future will hear.  number: in the order of asking.
     """
 
     prompt: Ints
@@ -33,6 +34,7 @@ class Request:
     logprobs: list[float] = field(default_factory=list)
     seconds: float = 0.0
     answer: Completion | InfrastructureError | None = None
+    number: int = field(default_factory=count().__next__)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.sampled)

@@ -23,8 +23,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jinja2.meta
-
 from sojourn.core import ToolSpec
 
 if TYPE_CHECKING:
@@ -135,6 +133,8 @@ class ChatTemplate:
         if not self._arguments:
             return
         source = self._tokenizer.get_chat_template(None, None)
+        import jinja2.meta  # late: workers of worlds elsewhere import this room, and have numpy alone
+
         read = jinja2.meta.find_undeclared_variables(jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(source))
         for name in self._arguments.keys() - (read - GIVEN):
             near = get_close_matches(name, read - GIVEN, 1)
