@@ -53,6 +53,7 @@ def test_arguments_that_attention_does_not_know_are_refused_by_name(arguments: d
         ("mamba", "layers of the type linear_attention"),
         ("bloom", r"of its 2 layers those that attend through transformers are \[\]"),
         ("doge", "attention_mask = a tensor"),
+        ("opt", "layer 0 has 4 heads of keys of size 8, its config says 2 of 8"),
     ],
 )
 def test_architectures_that_attend_otherwise_are_refused_with_a_sentence(architecture: str, named: str) -> None:

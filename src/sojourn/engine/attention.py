@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
+from sojourn.engine.cache import Shape
+
 NAME = "sojourn"
 UNCHANGED = {"dropout": 0.0, "is_causal": True, "head_mask": None}
 """Arguments of attention with the value at which they change nothing; None changes nothing either."""
@@ -128,23 +130,36 @@ def _try(model: PreTrainedModel) -> None:
     tried = _Tried([])
     with torch.no_grad(), using(tried):
         ids = torch.arange(2, device=model.device)[None]
-        model.base_model(input_ids=ids, position_ids=ids, use_cache=False)
-    layers = [layer for layer, _, _ in tried.seen]
+        try:
+            model.base_model(input_ids=ids, position_ids=ids, use_cache=False)
+        except ValueError:
+            raise
+        except Exception as error:  # a model's code is foreign: it may raise anything
+            raise ValueError(
+                f"model type '{config.model_type}' cannot be run: two tokens sent through it end in {error!r}"
+            ) from error
+    layers = [layer for layer, *_ in tried.seen]
     if sorted(layers) != list(range(config.num_hidden_layers)):
         raise _refused(
             config, f"of its {config.num_hidden_layers} layers those that attend through transformers are {sorted(layers)}"
         )
-    for layer, dims, window in tried.seen:
+    kept = Shape.of(model)
+    for layer, dims, heads, window in tried.seen:
         if len(dims) > 1:
             raise _refused(config, f"layer {layer} has queries, keys and values of different sizes {sorted(dims)}")
+        if (heads, *dims) != (kept.kv_heads, kept.dim):
+            raise _refused(
+                config,
+                f"layer {layer} has {heads} heads of keys of size {max(dims)}, its config says {kept.kv_heads} of {kept.dim}",
+            )
         if window not in windows_of(model):
             raise _refused(config, f"layer {layer} has a sliding window of {window} tokens that its config does not name")
 
 
 class _Tried:
-    """A plan that attends to nothing, and remembers which layer asked: its sizes of a head, and its window."""
+    """A plan that attends to nothing, and remembers which layer asked: its sizes of a head, its heads of keys, and its window."""
 
-    def __init__(self, seen: list[tuple[int, set[int], int | None]]) -> None:
+    def __init__(self, seen: list[tuple[int, set[int], int, int | None]]) -> None:
         self.seen = seen
 
     def attend(
@@ -157,7 +172,7 @@ class _Tried:
         window: int | None,
         sinks: Tensor | None = None,
     ) -> Tensor:
-        self.seen.append((layer, {each.shape[-1] for each in (query, key, value)}, window))
+        self.seen.append((layer, {each.shape[-1] for each in (query, key, value)}, len(key), window))
         return query.new_zeros(query.shape[1], query.shape[0], value.shape[-1])
 
 
