@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,13 @@ def with_and_without_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
 def small(architecture: str = "llama", **config: Any) -> LoadedModel:
     """A tiny model; each call gives an equal, independent one."""
     return tiny(hidden=32, layers=2, heads=4, architecture=architecture, **(ARCHITECTURES.get(architecture, {}) | config))
+
+
+def saved(loaded: LoadedModel, folder: Path) -> Path:
+    """A model as a user names one: a directory."""
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    return folder
 
 
 def engine_for(loaded: LoadedModel, **settings: Any) -> LocalEngine:

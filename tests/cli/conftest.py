@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import saved
 
 from sojourn import models
 from sojourn.cli import main
@@ -12,11 +13,7 @@ from sojourn.cli import main
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A model as a user names one: a directory."""
-    folder = tmp_path_factory.mktemp("model")
-    loaded = models.tiny(hidden=32, layers=1)
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
-    return str(folder)
+    return str(saved(models.tiny(hidden=32, layers=1), tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from helpers import small
+from helpers import saved, small
 from small_run import config, experiment
 
 from sojourn.data import Data, protocol_of, read, to_groups
@@ -97,8 +97,7 @@ def test_a_call_without_an_answer_is_named(tmp_path: Path) -> None:
 
 def test_a_log_is_trained_on(tmp_path: Path) -> None:
     loaded = small()
-    loaded.model.save_pretrained(tmp_path / "model")
-    loaded.tokenizer.save_pretrained(tmp_path / "model")
+    saved(loaded, tmp_path / "model")
     log = tmp_path / "log.jsonl"
     log.write_text("\n".join(json.dumps(call([USER], text, reward=r)) for text, r in (("one", 1.0), ("two", 0.0))))
     for algorithm in ("sft", "awr"):

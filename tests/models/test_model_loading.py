@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import saved
 
 from sojourn.models import KNOWN, LoadedModel, ModelNotFound, hub, load, tiny
 
@@ -20,11 +21,6 @@ Wheel = Callable[[str, str, bytes], None]
 def same_function(one: LoadedModel, other: LoadedModel) -> bool:
     with torch.no_grad():
         return torch.equal(one.model(PROMPT).logits, other.model(PROMPT).logits)
-
-
-def save(loaded: LoadedModel, folder: Path) -> None:
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
 
 
 @pytest.fixture
@@ -93,20 +89,20 @@ def test_a_directory_without_a_model_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3"])
 def test_a_local_directory_loads(architecture: str, tmp_path: Path) -> None:
     original = tiny(architecture=architecture)
-    save(original, tmp_path)
+    saved(original, tmp_path)
     assert same_function(load(tmp_path), original)
 
 
 def test_weights_are_float32_whatever_was_saved(tmp_path: Path) -> None:
     original = tiny()
     original.model.bfloat16()
-    save(original, tmp_path)
+    saved(original, tmp_path)
     assert {parameter.dtype for parameter in load(tmp_path).model.parameters()} == {torch.float32}
 
 
 def test_a_model_in_the_cache_of_the_hub_needs_no_network(tmp_path: Path) -> None:
     original, repo = tiny(), tmp_path / "hub" / "models--someone--model"
-    save(original, repo / "snapshots" / "abc")
+    saved(original, repo / "snapshots" / "abc")
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text("abc")
     loaded = load("someone/model")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import saved
 from small_run import config, experiment
 
 from sojourn.engine import Completion
@@ -39,8 +40,7 @@ def test_a_public_harness_is_trained_unchanged(tmp_path: Path, monkeypatch: pyte
     from helpers import small
 
     loaded = small()
-    loaded.model.save_pretrained(tmp_path / "model")
-    loaded.tokenizer.save_pretrained(tmp_path / "model")
+    saved(loaded, tmp_path / "model")
     sampled: list[tuple[int, ...]] = []
     sample = LocalEngine.sample
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import small
+from helpers import saved, small
 from pennies import game
 from small_run import config, experiment
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -117,8 +117,7 @@ def test_the_texts_of_a_role_are_read_with_its_own_tokenizer(tmp_path: Path, mod
     """The second role's tokenizer knows words where the first has a token for each byte: the ids of one are noise to the other."""
     other, run = tmp_path / "other", tmp_path / "run"
     words = tiny(hidden=32, layers=2, heads=4, vocab=["You are odd. Choose l or r. It was l. It was r."] * 9, vocab_size=300)
-    words.model.save_pretrained(other)
-    words.tokenizer.save_pretrained(other)
+    saved(words, other)
     seats = {"even": "even", "odd": "odd"}
     parts = game({"even": Role(), "odd": Role(model=str(other))}, seats)
     train(config(run, model, steps=1, eval_tasks=1, max_context=300), parts)

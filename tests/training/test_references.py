@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import logits_of, small
+from helpers import logits_of, saved, small
 from small_run import config, experiment
 
 from sojourn.credit import Band, Distillation, Gae, KlInReward, VTrace, grpo
@@ -29,8 +29,7 @@ def another(folder: Path) -> LoadedModel:
     with torch.no_grad():
         for parameter in loaded.model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
+    saved(loaded, folder)
     return loaded
 
 
@@ -71,8 +70,7 @@ def test_a_run_teaches_with_its_last_policy(lora_rank: int, tmp_path: Path, mode
 def test_a_teacher_with_another_tokenizer_is_refused(tmp_path: Path) -> None:
     other = tiny(hidden=32, layers=2, heads=4)
     other.tokenizer.add_tokens(["<one more>"])
-    other.model.save_pretrained(tmp_path / "other")
-    other.tokenizer.save_pretrained(tmp_path / "other")
+    saved(other, tmp_path / "other")
     with pytest.raises(ValueError, match=r"teacher '.*other' .* has another tokenizer than the policy"):
         distilled(tmp_path, tmp_path / "other")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from helpers import small
+from helpers import saved, small
 from peft import PeftModel
 from pennies import game
 from small_run import config, experiment
@@ -82,8 +82,7 @@ def game_run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one step: an adapter with its former selves, and a partner that trains all weights of a model of its own."""
     run, other = tmp_path_factory.mktemp("game"), tmp_path_factory.mktemp("other")
     loaded = small("qwen3")
-    loaded.model.save_pretrained(other)
-    loaded.tokenizer.save_pretrained(other)
+    saved(loaded, other)
     roles = {
         "judge": Role(learns=False),
         "even": Role(lora_rank=2),

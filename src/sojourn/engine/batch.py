@@ -98,7 +98,7 @@ class RunningBatch:
 
     def step(self) -> list[Request]:
         """One forward pass for all that run; returns the requests that have their answer now, in the order in which they asked: where
-        their keys and values lie must not decide who goes on first."""
+        they lie in the KV cache must not decide who goes on first."""
         began, self.broken, self._finished = perf_counter(), True, []
         if self.deterministic:
             self._one_by_one()
@@ -155,7 +155,7 @@ class RunningBatch:
         slots: list[Piece[Slot]] = []
         rows: list[int] = []
         row_of: list[int] = []
-        self.running.sort(key=lambda request: request.slot.index)  # as their keys and values lie
+        self.running.sort(key=lambda request: request.slot.index)  # as they lie in the KV cache
         for request in self.running:
             slot = request.slot
             if not slots or slots[-1].owner is not slot:

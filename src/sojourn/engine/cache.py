@@ -53,7 +53,7 @@ class Shape:
 class Segment:
     """Tokens [start, start + n) of every context that has `path` as a prefix.  keys[layer], values[layer]: (kv_heads, n, d).
     used: when a slot was last put on it.  children: the segments that go on from here; several may start alike.
-    filled: whether its keys and values are there; before, nothing may be copied from it, and who stands on it waits."""
+    filled: whether its part of the KV cache is there; before, nothing may be copied from it, and who stands on it waits."""
 
     path: Ints
     start: int

@@ -1,7 +1,7 @@
 """One episode's calls, joined into its trajectory tree.
 
-The one idea: a conversation that comes back longer goes on in the context whose messages are the longest beginning of its own.  Every
-place where the policy was asked, and every place where it had answered, is such a beginning.  So a call that appends goes on, and any other
+The one idea: a conversation that comes back longer goes on in the context whose messages are the longest prefix of its own.  Every
+place where the policy was asked, and every place where it had answered, is such a prefix.  So a call that appends goes on, and any other
 forks where it differs:
 
     asked   S U                  answered A1      a root, and what was sampled after it
@@ -123,7 +123,7 @@ class Recorder:
         return self._known.setdefault((policy, agent, repr(asked.tools)), {})
 
     def _context(self, asked: Asked, policy: str, agent: str) -> Context:
-        """The context that the messages stand for: known, or grown from the one with the longest beginning."""
+        """The context that the messages stand for: known, or grown from the one with the longest prefix."""
         places = self._places(asked, policy, agent)
         length = next((n for n in range(len(asked.keys), 0, -1) if asked.keys[:n] in places), 0)
         if length:

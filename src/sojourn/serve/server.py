@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
-HOST = "127.0.0.1"
-"""Nobody else reaches it."""
+from sojourn.loopback import HOST, bound
+
 CONNECTIONS = 1024
 """At once; more are told to come later."""
 SHUTDOWN_SECONDS = 2
@@ -20,18 +20,13 @@ SHUTDOWN_SECONDS = 2
 
 def listen(port: int) -> socket.socket:
     """A port of this machine, 0 for a free one.  Raises `ValueError` if it is in use."""
-    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind((HOST, port))
-        found.listen(128)
+        return bound(port)
     except OSError as error:
-        found.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             why = "in use" if error.errno == errno.EADDRINUSE else "not ours to take"
             raise ValueError(f"port {port} is {why}: choose another with --port, or 0 for a free one") from error
         raise
-    return found
 
 
 class Server(uvicorn.Server):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sojourn.loopback import HOST, bound
 from sojourn.viewer.pages import NotThere, Pages
 from sojourn.viewer.render import script, style
 from sojourn.viewer.shelf import Gone
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-HOST = "127.0.0.1"
 NAMES = ["127.0.0.1", "localhost", "[::1]"]
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
@@ -103,19 +103,14 @@ def application(folders: Sequence[Path]) -> Starlette:
 
 def listening(port: int) -> socket.socket:
     """A socket on loopback; port 0 takes a free one.  Raises `ValueError` if the port is taken."""
-    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind((HOST, port))
-        found.listen(128)
-    except (OSError, OverflowError) as error:
-        found.close()
-        if isinstance(error, PermissionError | OverflowError):
-            raise ValueError(f"port {port} cannot be used: {error} (choose one from 1024 to 65535 with --port)") from None
+        return bound(port)
+    except (PermissionError, OverflowError) as error:
+        raise ValueError(f"port {port} cannot be used: {error} (choose one from 1024 to 65535 with --port)") from None
+    except OSError:
         raise ValueError(
             f"port {port} on {HOST} is in use (another sojourn view? choose another with --port, or 0 for a free one)"
         ) from None
-    return found
 
 
 def serve(folders: Sequence[Path], port: int, ready: Callable[[str], object] = print) -> None:
