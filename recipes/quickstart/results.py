@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sojourn.store import RunFolder
-from sojourn.viewer.curves import wilson
 from sojourn.viewer.svg import curve_svg
+from sojourn.wilson import wilson
 
 LEVELS = ("1", "2", "3")
 

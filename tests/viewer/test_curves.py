@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sojourn.viewer.curves import Line, charts, interval, lines_of, pooled, series, wilson
+from sojourn.viewer.curves import Line, charts, interval, lines_of, pooled, series
+from sojourn.wilson import wilson
 
 Row = dict[str, Any]
 

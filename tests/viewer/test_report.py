@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sojourn.core import ROOT, Episode, Kind, Span, StopReason, Task, TrajectoryTree
 from sojourn.store import RunFolder, to_row, write_episodes
 from sojourn.viewer import write_report
-from sojourn.viewer.curves import wilson
 from sojourn.viewer.episode import shown
 from sojourn.viewer.samples import before_and_after, trained_groups
+from sojourn.wilson import wilson
 
 
 class Balance(HTMLParser):

@@ -35,7 +35,7 @@ def rate(row: Row | None) -> str:
     >>> rate({"success": 0.5, "tasks": 64})
     '50.0 % (38 to 62, n = 64)'
     """
-    from sojourn.viewer.curves import wilson
+    from sojourn.wilson import wilson
 
     if row is None or not row["tasks"]:
         return "-"

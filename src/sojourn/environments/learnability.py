@@ -11,7 +11,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from random import Random
 from statistics import fmean, pstdev
 from typing import Any
@@ -20,9 +19,9 @@ from sojourn.core import Environment, MultiAgentEnvironment, Observation, Split,
 from sojourn.environments.check import SPLITS
 from sojourn.environments.probes import AGENTS, HACKERS, SEED, Played, Rule, Seat, play
 from sojourn.environments.world import World
+from sojourn.wilson import wilson
 
 GROUP = 8
-Z = 1.959964
 RETRIES = 3
 LEAKS = 100
 """Tasks of each level and split that are compared; of so many as are played, what is observed first, too."""
@@ -152,11 +151,7 @@ def interval(each: Score) -> tuple[float, float]:
     >>> [round(bound, 3) for bound in interval(score([Played(Task("a"), success=True)] * 8))]
     [0.676, 1.0]
     """
-    n = each.episodes
-    if n == 0:
-        return 0.0, 1.0
-    centre, spread = each.share + Z * Z / (2 * n), Z * sqrt(each.share * (1 - each.share) / n + Z * Z / (4 * n * n))
-    return (centre - spread) / (1 + Z * Z / n), (centre + spread) / (1 + Z * Z / n)
+    return wilson(each.share, each.episodes)
 
 
 def _shared(world: World[Any]) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from sojourn.store.files import write_atomic
 from sojourn.store.run import RunFolder, flatten
 from sojourn.viewer import health
-from sojourn.viewer.curves import is_number, wilson
+from sojourn.viewer.curves import is_number
 from sojourn.viewer.episode import shown
 from sojourn.viewer.measures import measures
 from sojourn.viewer.progress import duration
@@ -24,6 +24,7 @@ from sojourn.viewer.render import render, script, style
 from sojourn.viewer.runs import is_run
 from sojourn.viewer.samples import before_and_after, trained_groups
 from sojourn.viewer.svg import LIGHT, Bar, Series, bar_chart, line_chart, number, points_of, stack_chart
+from sojourn.wilson import wilson
 
 Row = dict[str, Any]
 
